@@ -1,0 +1,1 @@
+"""Attacks, one file per family: 8-bit images in, 8-bit images out."""

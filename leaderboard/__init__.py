@@ -1,0 +1,1 @@
+"""The static leaderboard, rendered from result JSONs alone (no torch)."""
