@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmark.calibration.flag import clean_flag
-from benchmark.canonical import canonical_mask, canonical_shape
+from benchmark.canonical import canonical_shape
 from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.image_store import ImageStore
@@ -181,9 +181,7 @@ class _JobBench:
             tally = tallies[cell.address]
             tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
             if tally.pixels is not None:
-                masks = chunk.batch.masks
-                assert masks is not None
-                tally.pixels.add(prediction, chunk.ids, masks)
+                tally.pixels.add(prediction, chunk.ids)
 
     def _predict(
         self, fitted: FittedDetector, images: Tensor, ids: tuple[str, ...], shared: dict[str, Features]
@@ -201,17 +199,31 @@ class _JobBench:
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
         for group in chunks(samples, shapes, self.job.chunk_size):
             images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
-            masks = self._masks(group, (images.shape[2], images.shape[3]))
+            masks = self._masks(group).to(self.device) if self.dataset.info.has_masks else None
             labels = torch.tensor([s.label for s in group])
             batch = AttackBatch(images.to(self.device), labels.to(self.device), tuple(s.id for s in group), masks)
             yield Chunk(group, batch)
 
-    def _masks(self, group: Sequence[Sample], shape: tuple[int, int]) -> Tensor | None:
-        if not self.dataset.info.has_masks:
+    def _collector(self, cell: CellSpec) -> PixelCollector | None:
+        if not cell.pixels:
             return None
-        masks = [self.dataset.mask(sample) for sample in group]
-        rows = [torch.from_numpy(canonical_mask(m, shape)) for m in masks if m is not None]
-        return torch.stack(rows).to(self.device)
+        samples = {s.id: s for s in cell.samples}
+        span = None
+        if cell.attack is not None:
+            clean = self._clean(cell.detector, cell.shots, cell.seed)
+            assert clean.pixels is not None
+            span = (clean.pixels.low, clean.pixels.high)
+        return PixelCollector(lambda ids: self._masks([samples[i] for i in ids]), span)
+
+    def _masks(self, group: Sequence[Sample]) -> Tensor:
+        return torch.stack([torch.from_numpy(mask) for mask in self.images.masks(self.dataset, group)])
+
+    def _clean(self, spec: DetectorSpec, shots: int, seed: int) -> Cell:
+        """The clean cell of the same fitted detector."""
+        cell = self.known.get(self.job.clean[spec.label, shots, seed])
+        if cell is None:
+            raise NotApplicableError("the clean scores of this episode are missing")
+        return cell
 
     # ---- fitted things --------------------------------------------------------------------------------------
 
