@@ -18,9 +18,8 @@ class ConvExtractor:
     """Two strided convolutions with GELU, seeded; everything in float64 so that batching cannot change a
     result."""
 
-    weights: dict[str, str] = {}
-
     def __init__(self, seed: int = 0, width: int = 16, stride: int = 4) -> None:
+        self.weights: dict[str, str] = {}
         self.id = f"toy-{seed}-{width}-{stride}"
         with torch.random.fork_rng():
             torch.manual_seed(seed)
