@@ -1,7 +1,8 @@
 """One registry for every kind of thing, and the project's table of contents.
 
-Built-ins are lazy ``"module:attribute"`` strings; third parties register through entry points of the same shape in the groups
-``trustad.detectors``, ``trustad.attacks``, ``trustad.datasets`` and ``trustad.metrics``. Listing imports nothing heavy.
+Built-ins are lazy ``"module:attribute"`` strings; third parties register through entry points of the same
+shape in the groups ``trustad.detectors``, ``trustad.attacks``, ``trustad.datasets`` and ``trustad.metrics``.
+Listing imports nothing heavy.
 """
 
 from __future__ import annotations
