@@ -1,0 +1,114 @@
+"""Canonical JSON, digests and atomic files: the only way this project writes to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import ResultError, StoreError
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no spaces, no NaN or infinity: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def pretty_json(value: Any) -> str:
+    """Canonical key order, indented by one space, with a final newline: small diffs in pull requests."""
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256 (hex) of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 (hex) of a file, streamed."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def strict_loads(text: str | bytes, *, source: str) -> Any:
+    """Parse JSON, refusing duplicate keys, NaN and infinity.
+
+    Raises:
+        ResultError: With the source and the reason.
+    """
+
+    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise ResultError(f"{source}: key {key!r} stands twice in one object")
+            seen[key] = value
+        return seen
+
+    def no_constants(name: str) -> Any:
+        raise ResultError(f"{source}: {name} is not a JSON number; write null")
+
+    try:
+        return json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constants)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ResultError(f"{source}: not valid JSON ({error})") from error
+
+
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a file so that readers see the old bytes or the new bytes, never a part (temp file, fsync, rename)."""
+    payload = data.encode() if isinstance(data, str) else data
+    atomic_write_with(path, partial(_write_bytes, payload))
+
+
+def _write_bytes(payload: bytes, path: Path) -> None:
+    path.write_bytes(payload)
+
+
+def atomic_write_with(path: Path, writer: Callable[[Path], None]) -> None:
+    """Let ``writer(temp_path)`` make a file beside ``path``, then fsync and rename it into place.
+
+    Raises:
+        StoreError: If the disk is full or read-only; nothing is left behind.
+    """
+    temp: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temp = Path(name)
+        writer(temp)
+        _fsync(temp)
+        temp.chmod(0o644)
+        temp.replace(path)
+        temp = None
+        _fsync(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another --out"
+        ) from error
+    finally:
+        if temp is not None:
+            temp.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""One registry for every kind of thing, and the project's table of contents.
+
+Built-ins are lazy ``"module:attribute"`` strings; third parties register through entry points of the same
+shape in the groups ``trustad.detectors``, ``trustad.attacks``, ``trustad.datasets`` and ``trustad.metrics``.
+Listing imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from benchmark.errors import NameClashError, UnknownNameError, UsageError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to lazily imported objects.
+
+    Args:
+        kind: Singular noun for messages, e.g. ``"detector"``.
+        builtins: Name -> ``"module:attribute"``.
+        group: Entry-point group in which third parties claim names; None where there is none.
+    """
+
+    def __init__(self, kind: str, builtins: Mapping[str, str], group: str | None = None) -> None:
+        self.kind = kind
+        self.group = group
+        self._builtins = dict(builtins)
+
+    @cached_property
+    def targets(self) -> Mapping[str, str]:
+        """Every name -> ``"module:attribute"``.
+
+        Raises:
+            NameClashError: If two different targets claim one name.
+        """
+        claimed = dict(self._builtins)
+        for point in entry_points(group=self.group) if self.group else ():
+            if claimed.get(point.name, point.value) != point.value:
+                raise NameClashError(
+                    f"{self.kind} {point.name!r} is claimed by {claimed[point.name]} and by {point.value}; "
+                    f"uninstall one of the packages or rename its entry point in group {self.group}"
+                )
+            claimed[point.name] = point.value
+        return claimed
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted."""
+        return tuple(sorted(self.targets))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.targets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def get(self, name: str) -> T:
+        """Import and return the object behind a name.
+
+        Raises:
+            UnknownNameError: With the closest names and how to list all.
+            UsageError: If a third party's target cannot be imported.
+        """
+        if name not in self.targets:
+            raise UnknownNameError(self.kind, name, self.targets, f"List them with `trustad list {self.kind}s`.")
+        return cast(T, load_attribute(self.targets[name]))
+
+
+def load_attribute(target: str) -> Any:
+    """Import ``"module:attribute"``.
+
+    Raises:
+        UsageError: If the text has another form, or the module or the attribute is missing.
+    """
+    module, _, attribute = target.partition(":")
+    if not module or not attribute:
+        raise UsageError(f"{target!r} is not of the form MODULE:ATTRIBUTE")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"cannot load {target}: {error}") from error
+
+
+DETECTORS: Registry[Any] = Registry(
+    "detector",
+    {
+        "anomalydino": "detectors.anomalydino:AnomalyDINO",
+        "knn": "detectors.knn:GlobalKNN",
+        "patchcore": "detectors.patchcore:PatchCore",
+    },
+    "trustad.detectors",
+)
+
+BACKBONES: Registry[Any] = Registry(
+    "backbone",
+    {
+        "embedded": "detectors.backbones.embedded:EXTRACTOR",
+        "gabor": "detectors.backbones.gabor:EXTRACTOR",
+    },
+    "trustad.backbones",
+)
+
+ATTACKS: Registry[Any] = Registry(
+    "attack",
+    {
+        "fgsm_head": "attacks.head:FGSMHead",
+        "pgd_score": "attacks.pgd:pgd_score",
+        "pgd_score_10": "attacks.pgd:pgd_score_10",
+        "pgd_score_100": "attacks.pgd:pgd_score_100",
+        "sign_noise": "attacks.noise:SignNoise",
+        "uniform_noise": "attacks.noise:UniformNoise",
+    },
+    "trustad.attacks",
+)
+
+DATASETS: Registry[Any] = Registry(
+    "dataset",
+    {
+        "digits": "benchmark.datasets.digits:Digits",
+        "mvtec_ad": "benchmark.datasets.mvtec:MVTecAD",
+        "folder": "benchmark.datasets.mvtec:Folder",
+        "procedural": "benchmark.datasets.procedural:Procedural",
+    },
+    "trustad.datasets",
+)

@@ -1,0 +1,61 @@
+"""The contracts that detectors, attacks and data sets meet. Light: torch is imported for type checking only."""
+
+from benchmark.types.attack import (
+    Attack,
+    AttackBatch,
+    AttackCard,
+    Knowledge,
+    Norm,
+    Target,
+    keyed_seed,
+    random_uniform,
+)
+from benchmark.types.data import (
+    CategoryInfo,
+    Dataset,
+    DatasetInfo,
+    Episode,
+    Manifest,
+    Problem,
+    Sample,
+    Support,
+)
+from benchmark.types.detector import (
+    Card,
+    Detector,
+    Extractor,
+    Features,
+    FeatureScorer,
+    FittedDetector,
+    MaskedScorer,
+    Prediction,
+    TransductiveScorer,
+)
+
+__all__ = [
+    "Attack",
+    "AttackBatch",
+    "AttackCard",
+    "Card",
+    "CategoryInfo",
+    "Dataset",
+    "DatasetInfo",
+    "Detector",
+    "Episode",
+    "Extractor",
+    "FeatureScorer",
+    "Features",
+    "FittedDetector",
+    "Knowledge",
+    "Manifest",
+    "MaskedScorer",
+    "Norm",
+    "Prediction",
+    "Problem",
+    "Sample",
+    "Support",
+    "Target",
+    "TransductiveScorer",
+    "keyed_seed",
+    "random_uniform",
+]
