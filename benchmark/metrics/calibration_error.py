@@ -23,11 +23,16 @@ LEAST_EFFECTIVE_SAMPLES = 100
 
 @dataclass(frozen=True, slots=True)
 class BinMeans:
-    """Means over the bins that hold samples: shares sum to 1."""
+    """The bins that hold samples: their weight (count, where unweighted), mean probability and share of anomalies."""
 
-    share: Floats
+    mass: Floats
     predicted: Floats
     observed: Floats
+
+    @property
+    def share(self) -> Floats:
+        """Each bin's part of the total weight."""
+        return np.asarray(self.mass / self.mass.sum())
 
     def gaps(self) -> Floats:
         """Absolute difference of mean probability and observed frequency, per bin."""
@@ -41,16 +46,15 @@ def bin_index(probabilities: Floats, weights: Floats, binning: Binning, bins: in
     where the middle of its weight falls on the cumulative weight cut into equal parts.
     """
     if probabilities.size and (probabilities.min() < 0 or probabilities.max() > 1):
-        raise ContractError(
-            f"probabilities lie in [0, 1], got {probabilities.min()} to {probabilities.max()}"
-        )
+        raise ContractError(f"probabilities lie in [0, 1], got {probabilities.min()} to {probabilities.max()}")
     rounded = np.round(probabilities, 9)
     if binning == "width":
         return np.minimum((rounded * bins).astype(np.int64), bins - 1)
     _, group = np.unique(rounded, return_inverse=True)
     mass = np.bincount(group, weights)
     middle = (np.cumsum(mass) - mass / 2) / mass.sum()
-    return np.minimum((middle * bins).astype(np.int64), bins - 1)[group]
+    index: Ints = np.minimum((middle * bins).astype(np.int64), bins - 1)[group]
+    return index
 
 
 def bin_means(
@@ -60,16 +64,14 @@ def bin_means(
     mass = np.ones(labels.size) if weights is None else weights
     index = bin_index(probabilities, mass, binning)
     total, predicted, observed = (
-        np.bincount(index, column, BINS)
+        np.asarray(np.bincount(index, column, BINS), dtype=np.float64)
         for column in (mass, mass * np.round(probabilities, 9), mass * labels)
     )
     used = total > 0
-    return BinMeans(total[used] / total.sum(), predicted[used] / total[used], observed[used] / total[used])
+    return BinMeans(total[used], predicted[used] / total[used], observed[used] / total[used])
 
 
-def _ece(
-    labels: Bools, probabilities: Floats, binning: Binning = "mass", weights: Floats | None = None
-) -> float:
+def _ece(labels: Bools, probabilities: Floats, binning: Binning = "mass", weights: Floats | None = None) -> float:
     means = bin_means(labels, probabilities, binning, weights)
     return float(np.sum(means.share * means.gaps()))
 
@@ -98,9 +100,7 @@ def ece_expected(labels: Bools, probabilities: Floats, redraws: int = 200) -> fl
 
     Mean equal-mass ECE over ``redraws`` seeded label vectors drawn from the probabilities themselves.
     """
-    order = np.sort(
-        np.round(probabilities, 9)
-    )  # sorted: the value does not depend on the order of the samples
+    order = np.sort(np.round(probabilities, 9))  # sorted: the value does not depend on the order of the samples
     index = bin_index(order, np.ones(order.size), "mass")
     drawn = keyed_uniforms("ece_expected", (redraws, order.size)) < order
     member = (index[:, None] == np.arange(BINS)).astype(np.float64)
@@ -139,9 +139,7 @@ def ece_at_prevalence(
     """
     effective = _effective_samples(np.asarray(labels), prevalence)
     if 0 < effective < LEAST_EFFECTIVE_SAMPLES:
-        reason = (
-            f"effective n {effective:.0f} at {prevalence:.0%} anomalies is below {LEAST_EFFECTIVE_SAMPLES}"
-        )
+        reason = f"effective n {effective:.0f} at {prevalence:.0%} anomalies is below {LEAST_EFFECTIVE_SAMPLES}"
         return MetricOutcome(None, np.size(labels), reason)
 
     def weighted(positive: Bools, values: Floats) -> float:
@@ -166,9 +164,7 @@ def _prevalence(percent: int, *, correct: bool = False) -> Metric:
     return Metric(name, 1, False, (0, 1), "image", "priors", formula, function)
 
 
-ECE = Metric(
-    "ece", 1, False, (0, 1), "image", "probabilities", "sum_b w_b |p_b - y_b|, 15 equal-mass bins", ece
-)
+ECE = Metric("ece", 1, False, (0, 1), "image", "probabilities", "sum_b w_b |p_b - y_b|, 15 equal-mass bins", ece)
 ECE_UNDER_ATTACK = replace(ECE, name="ece_under_attack")
 ECE_WIDTH = Metric(
     "ece_width",
@@ -184,9 +180,15 @@ ECE_EXPECTED = Metric(
     "ece_expected", 1, None, (0, 1), "image", "probabilities", "E[ece], labels redrawn from p", ece_expected
 )
 ACE = Metric(
-    "adaptive_calibration_error", 1, False, (0, 1), "image", "probabilities", "mean_b |p_b - y_b|",
+    "adaptive_calibration_error",
+    1,
+    False,
+    (0, 1),
+    "image",
+    "probabilities",
+    "mean_b |p_b - y_b|",
     adaptive_calibration_error,
-)  # fmt: skip
+)
 MCE = Metric("mce", 1, False, (0, 1), "image", "probabilities", "max_b |p_b - y_b|", mce)
 ECE_PREVALENCE_1 = _prevalence(1)
 ECE_PREVALENCE_5 = _prevalence(5)

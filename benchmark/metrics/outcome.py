@@ -83,9 +83,7 @@ def labelled(
     """
 
     @wraps(function)
-    def wrapper(
-        labels: npt.ArrayLike, values: npt.ArrayLike, *args: P.args, **kwargs: P.kwargs
-    ) -> MetricOutcome:
+    def wrapper(labels: npt.ArrayLike, values: npt.ArrayLike, /, *args: P.args, **kwargs: P.kwargs) -> MetricOutcome:
         positive, floats = as_labels(labels), np.asarray(values, dtype=np.float64)
         reason = degenerate(positive, floats)
         if reason is not None:
@@ -106,9 +104,7 @@ def as_labels(labels: npt.ArrayLike) -> Bools:
 def degenerate(positive: Bools, values: Floats) -> str | None:
     """Why no two-class metric exists for these samples, or None when one does."""
     if values.shape != positive.shape:
-        raise ContractError(
-            f"{positive.shape} labels but {values.shape} values; one value per label is needed"
-        )
+        raise ContractError(f"{positive.shape} labels but {values.shape} values; one value per label is needed")
     return missing_label(positive) or non_finite(values)
 
 

@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import integrate, ndimage
 
 from benchmark.errors import ContractError
 from benchmark.metrics.outcome import Bools, Floats, Ints, Metric, MetricOutcome
@@ -43,7 +43,7 @@ class PixelHistograms:
 
 
 def histogram_image(
-    anomaly_map: npt.NDArray[np.floating], mask: npt.NDArray[np.generic], lo: float, hi: float
+    anomaly_map: npt.NDArray[np.floating], mask: npt.NDArray[np.bool_ | np.integer], lo: float, hi: float
 ) -> tuple[Histogram, Histogram]:
     """Histograms of one map [H, W]: normal pixels [1024], and each 8-connected region of ``mask`` > 0 [regions, 1024].
 
@@ -88,7 +88,7 @@ def _histogram_metric(
     """Turn a formula on (normal [1024], regions [r, 1024]), highest bin first, into a metric with named failures."""
 
     @wraps(function)
-    def wrapper(found: PixelHistograms, *args: P.args, **kwargs: P.kwargs) -> MetricOutcome:
+    def wrapper(found: PixelHistograms, /, *args: P.args, **kwargs: P.kwargs) -> MetricOutcome:
         normal = found.normal.sum(axis=0, dtype=np.float64)[::-1]
         regions = found.regions.astype(np.float64)[:, ::-1]
         n = int(normal.sum() + regions.sum())
@@ -151,7 +151,7 @@ def area_to_limit(fpr: Floats, overlap: Floats, limit: float) -> float:
     x, y = np.concatenate([[0.0], fpr]), np.concatenate([[0.0], overlap])
     inside = int(np.searchsorted(x, limit, side="right"))
     edge = np.interp(limit, x[inside - 1 : inside + 1], y[inside - 1 : inside + 1])
-    area = np.trapezoid(np.append(y[:inside], edge), np.append(x[:inside], limit))
+    area = integrate.trapezoid(np.append(y[:inside], edge), np.append(x[:inside], limit))
     return float(area / limit)
 
 
@@ -173,8 +173,15 @@ def aupro_exact(maps: Floats, masks: Bools, fpr_limit: float = 0.3) -> MetricOut
 
 PIXEL_AUROC = Metric("pixel_auroc", 1, True, (0, 1), "pixel", "pixels", "P(s+ > s-) + ties/2", pixel_auroc)
 PIXEL_AVERAGE_PRECISION = Metric(
-    "pixel_average_precision", 1, True, (0, 1), "pixel", "pixels", "integral precision d recall", pixel_average_precision
-)  # fmt: skip
+    "pixel_average_precision",
+    1,
+    True,
+    (0, 1),
+    "pixel",
+    "pixels",
+    "integral precision d recall",
+    pixel_average_precision,
+)
 PIXEL_F1_MAX = Metric("pixel_f1_max", 1, True, (0, 1), "pixel", "pixels", "max_t F1(t)", pixel_f1_max)
 AUPRO_30 = Metric(
     "aupro", 1, True, (0, 1), "pixel", "pixels", "area(PRO, FPR <= 0.3) / 0.3", partial(aupro, fpr_limit=0.3)

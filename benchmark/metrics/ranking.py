@@ -77,8 +77,13 @@ def f1_max(labels: Bools, scores: Floats) -> float:
 AUROC = Metric("auroc", 1, True, (0, 1), "image", "scores", "P(s+ > s-) + P(s+ = s-)/2", auroc)
 AUROC_ROBUST = Metric("auroc_robust", 1, True, (0, 1), "image", "scores", "P(s+ > s-)", auroc_robust)
 AVERAGE_PRECISION = Metric(
-    "average_precision", 1, True, (0, 1), "image", "scores", "sum_k precision_k (recall_k - recall_k-1)", average_precision
-)  # fmt: skip
-F1_MAX = Metric(
-    "f1_max", 1, True, (0, 1), "image", "scores", "max_t F1(t), t chosen on the test labels", f1_max
+    "average_precision",
+    1,
+    True,
+    (0, 1),
+    "image",
+    "scores",
+    "sum_k precision_k (recall_k - recall_k-1)",
+    average_precision,
 )
+F1_MAX = Metric("f1_max", 1, True, (0, 1), "image", "scores", "max_t F1(t), t chosen on the test labels", f1_max)

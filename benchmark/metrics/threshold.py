@@ -104,9 +104,7 @@ def best_f1_threshold(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     if reason is not None:
         raise NotApplicableError(f"no threshold can be fitted: {reason}")
     found = cuts(positive, values)
-    best = int(
-        np.argmax(f1_of_cuts(found, int(positive.sum())))
-    )  # argmax takes the first, that is the highest
+    best = int(np.argmax(f1_of_cuts(found, int(positive.sum()))))  # argmax takes the first, that is the highest
     if best + 1 == found.score.size:
         return float(np.nextafter(found.score[best], -np.inf))
     return float((found.score[best] + found.score[best + 1]) / 2)

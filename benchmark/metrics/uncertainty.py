@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import entr
 
 from benchmark.errors import ContractError
 from benchmark.metrics.outcome import (
@@ -23,11 +24,9 @@ FPR_RECALL = 0.95
 
 
 def entropy(probabilities: npt.ArrayLike) -> Floats:
-    """Binary entropy in bits, 0 (sure) to 1 (p = 1/2), of probabilities of any shape."""
+    """Binary entropy in nats, 0 (sure) to ln 2 (p = 1/2), of probabilities of any shape; NaN stays NaN."""
     p = np.asarray(probabilities, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(p > 0, p * np.log2(p), 0.0) + np.where(p < 1, (1 - p) * np.log2(1 - p), 0.0)
-    return np.where(np.isnan(p), np.nan, -terms)
+    return np.asarray(entr(p) + entr(1 - p))
 
 
 def _mean_over_folds(
@@ -113,7 +112,7 @@ def set_size(labels: npt.ArrayLike, sets: npt.NDArray[np.bool_]) -> MetricOutcom
 
 
 def _on_sets(
-    labels: npt.ArrayLike, sets: npt.NDArray[np.bool_], value: Callable[[Bools], npt.NDArray[np.generic]]
+    labels: npt.ArrayLike, sets: npt.NDArray[np.bool_], value: Callable[[Bools], npt.NDArray[np.bool_ | np.integer]]
 ) -> MetricOutcome:
     positive = as_labels(labels)
     if sets.shape != (positive.size, 2):
