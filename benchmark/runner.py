@@ -1,6 +1,7 @@
 """Executes one job: streams the images of every pass in fixed chunks and yields the cells they feed.
 
-Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers are keyed by sample.
+Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers
+are keyed by sample.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.calibration.flag import clean_flag
 from benchmark.canonical import canonical_shape
 from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
@@ -151,7 +151,9 @@ class _JobBench:
         shared = {name: count / images / max(len(spec.epsilons), 1) for name, count in cost.items()}
         return [self._finish(cell, tallies[cell.address], shared | facts[cell.epsilon or 0]) for cell in spec.cells]
 
-    def _finish(self, cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> tuple[CellSpec, Any, Any, dict[str, float]]:
+    def _finish(
+        self, cell: CellSpec, tally: _Tally, facts: dict[str, float]
+    ) -> tuple[CellSpec, Any, Any, dict[str, float]]:
         import numpy as np
 
         scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
@@ -171,9 +173,7 @@ class _JobBench:
         cost["forward"] += target.forwards
         cost["backward"] += target.backwards
 
-    def _score(
-        self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]
-    ) -> None:
+    def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
         floats = images.float() / 255.0
         shared: dict[str, Features] = {}
         for cell in cells:
