@@ -1,15 +1,15 @@
 """Every error the project raises on purpose.
 
-    TrustADError                exit status 2: one clear line, no traceback without --debug
-    ├── UsageError              a wrong option, path or combination of options
-    ├── UnknownNameError        a name that no registry knows (also a KeyError)
-    ├── NameClashError          two claims to one name in a registry
-    ├── DataError               a data set: missing, truncated, unmatched or contradictory files
-    ├── WeightsError            weights missing, of another hash, or of another layout
-    ├── ContractError           a detector, attack or metric broke its contract; the message names it
-    ├── NotApplicableError      a cell that cannot exist (no tokens, no masks, zero-shot ...); carries the reason
-    ├── ResultError             a result, evidence or submission file that fails the schema or a check
-    └── StoreError              the run folder: locked, unwritable, corrupt beyond recomputation
+TrustADError                exit status 2: one clear line, no traceback without --debug
+├── UsageError              a wrong option, path or combination of options
+├── UnknownNameError        a name that no registry knows (also a KeyError)
+├── NameClashError          two claims to one name in a registry
+├── DataError               a data set: missing, truncated, unmatched or contradictory files
+├── WeightsError            weights missing, of another hash, or of another layout
+├── ContractError           a detector, attack or metric broke its contract; the message names it
+├── NotApplicableError      a cell that cannot exist (no tokens, no masks, zero-shot ...); carries the reason
+├── ResultError             a result, evidence or submission file that fails the schema or a check
+└── StoreError              the run folder: locked, unwritable, corrupt beyond recomputation
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class UnknownNameError(TrustADError, KeyError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
         close = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
-        guess = f" Did you mean {', '.join(close)}?" if close else f" Known: {', '.join(self.known) or 'none'}."
+        guess = (
+            f" Did you mean {', '.join(close)}?" if close else f" Known: {', '.join(self.known) or 'none'}."
+        )
         super().__init__(f"unknown {kind} {name!r}.{guess}{' ' + hint if hint else ''}")
 
     def __str__(self) -> str:

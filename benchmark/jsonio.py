@@ -7,8 +7,9 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from benchmark.errors import ResultError, StoreError
 
@@ -35,14 +36,10 @@ def digest_bytes(data: bytes) -> str:
 
 def digest_file(path: Path) -> str:
     """SHA-256 (hex) of a file, streamed."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _stream(file)
-
-
-def _stream(file: BinaryIO) -> str:
     sha = hashlib.sha256()
-    while block := file.read(1 << 20):
-        sha.update(block)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
     return sha.hexdigest()
 
 
@@ -73,7 +70,11 @@ def strict_loads(text: str | bytes, *, source: str) -> Any:
 def atomic_write(path: Path, data: bytes | str) -> None:
     """Write a file so that readers see the old bytes or the new bytes, never a part (temp file, fsync, rename)."""
     payload = data.encode() if isinstance(data, str) else data
-    atomic_write_with(path, lambda temp: temp.write_bytes(payload) and None)
+    atomic_write_with(path, partial(_write_bytes, payload))
+
+
+def _write_bytes(payload: bytes, path: Path) -> None:
+    path.write_bytes(payload)
 
 
 def atomic_write_with(path: Path, writer: Callable[[Path], None]) -> None:
@@ -95,7 +96,9 @@ def atomic_write_with(path: Path, writer: Callable[[Path], None]) -> None:
         temp = None
         _fsync(path.parent)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}; free space or choose another --out") from error
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another --out"
+        ) from error
     finally:
         if temp is not None:
             temp.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """One registry for every kind of thing, and the project's table of contents.
 
-Built-ins are lazy ``"module:attribute"`` strings; third parties register through entry points of the same shape in the groups
-``trustad.detectors``, ``trustad.attacks``, ``trustad.datasets`` and ``trustad.metrics``. Listing imports nothing heavy.
+Built-ins are lazy ``"module:attribute"`` strings; third parties register through entry points of the same
+shape in the groups ``trustad.detectors``, ``trustad.attacks``, ``trustad.datasets`` and ``trustad.metrics``.
+Listing imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -108,9 +109,13 @@ ATTACKS: Registry[Any] = Registry(
     "attack",
     {
         "fgsm_head": "attacks.head:FGSMHead",
-        "pgd_score": "attacks.pgd:pgd_score",
-        "pgd_score_10": "attacks.pgd:pgd_score_10",
-        "pgd_score_100": "attacks.pgd:pgd_score_100",
+        "gaussian_noise": "attacks.noise:GaussianNoise",
+        "mi_fgsm_head": "attacks.head:MIFGSMHead",
+        "pgd_head": "attacks.head:PGDHead",
+        "pgd_score": "attacks.pgd:PGDScore",
+        "pgd_score_10": "attacks.pgd:PGDScore10",
+        "pgd_score_100": "attacks.pgd:PGDScore100",
+        "pgd_score_r5": "attacks.pgd:PGDScoreR5",
         "sign_noise": "attacks.noise:SignNoise",
         "uniform_noise": "attacks.noise:UniformNoise",
     },

@@ -1,7 +1,8 @@
 """The attack contract: 8-bit canonical images in, 8-bit images out.
 
-Budgets are whole grey levels n of epsilon = n/255. The harness hands an attack a `Target` (what the attacker may query), runs
-it once per batch for all epsilons, and then re-projects, re-checks in integers and re-scores: an attack's own claim counts for nothing.
+Budgets are whole grey levels n of epsilon = n/255. The harness hands an attack a `Target` (what the attacker
+may query), runs it once per batch for all epsilons, and then re-projects, re-checks in integers and re-
+scores: an attack's own claim counts for nothing.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def keyed_seed(*key: str | int) -> int:
 
 
 def random_uniform(batch: AttackBatch, *key: str | int) -> Tensor:
-    """Uniform [0, 1) float32 noise [B, 3, H, W] keyed by (sample_id, *key); made on the CPU, moved to the images' device."""
+    """Uniform [0, 1) float32 noise [B, 3, H, W] keyed by (sample_id, *key), on the images' device."""
     import torch
 
     shape = batch.images.shape[1:]

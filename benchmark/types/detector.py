@@ -1,12 +1,12 @@
 """The detector contract.
 
-A detector never has an unfitted state: ``Detector.fit(support)`` returns a NEW fitted object. All preprocessing after the
-canonical image (resize, crop, normalise) happens inside the detector, in torch, differentiably: attacks take gradients of
-the score with respect to the canonical pixels.
+A detector never has an unfitted state: ``Detector.fit(support)`` returns a NEW fitted object. All
+preprocessing after the canonical image (resize, crop, normalise) happens inside the detector, in torch,
+differentiably: attacks take gradients of the score with respect to the canonical pixels.
 
-Most detectors score features of a frozen backbone. They split the work at a seam: an `Extractor` (shared by every detector,
-shot count and seed with the same ``id``) and a `FeatureScorer` (the fitted head). The harness runs the extractor once per
-image batch and condition and feeds every head.
+Most detectors score features of a frozen backbone. They split the work at a seam: an `Extractor` (shared by
+every detector, shot count and seed with the same ``id``) and a `FeatureScorer` (the fitted head). The harness
+runs the extractor once per image batch and condition and feeds every head.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -162,6 +162,18 @@ class MaskedScorer(Protocol):
 
     def foreground_margin(self, features: Features) -> Tensor:
         """Signed margin [B, h, w] of the soft mask decision: > 0 where a patch counts as foreground; differentiable."""
+        ...
+
+
+@runtime_checkable
+class SubstituteGradient(Protocol):
+    """A detector with a step that has no useful gradient: white-box attacks differentiate its stand-in (BPDA).
+
+    Athalye et al. 2018, "Obfuscated gradients give a false sense of security".
+    """
+
+    def substitute(self, images: Tensor) -> Prediction:
+        """A differentiable approximation; only its gradient is used, values come from the detector itself."""
         ...
 
 
