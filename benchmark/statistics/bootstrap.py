@@ -7,7 +7,7 @@ of their sample ids, and all of them are resampled together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +105,29 @@ def macro_mean(replicates: Sequence[Floats]) -> Floats:
     if not whole:
         raise NotApplicableError("no category has a value in every resample")
     return np.asarray(np.mean(whole, axis=0))
+
+
+def macro_auroc_replicates(
+    categories: Mapping[str, tuple[npt.ArrayLike, Floats]],
+    dataset: str,
+    resamples: int = RESAMPLES,
+    ties: Ties = "half",
+) -> Floats:
+    """Replicates of the macro mean AUROC of each condition, [conditions, resamples].
+
+    Args:
+        categories: Name -> labels [n] and scores [conditions, n], rows in the order of the sample ids. Average over
+            the seeds of a condition afterwards: they share the resamples.
+        dataset: With the category's name, the key of the resamples.
+        resamples: ``REPLICATES`` for storing, more for intervals.
+        ties: ``lost`` gives auroc_robust.
+    """
+    return macro_mean(
+        [
+            auroc_replicates(labels, scores, resample_counts(labels, f"{dataset}/{name}", resamples), ties)
+            for name, (labels, scores) in sorted(categories.items())
+        ]
+    )
 
 
 def percentile_interval(replicates: Floats, level: float = LEVEL) -> Interval:
