@@ -62,7 +62,7 @@ class EpisodeScores:
             return error
 
     def mapped(self, calibrator: str, scores: Floats) -> Floats | NotApplicableError:
-        """Probabilities [n] of any scores of these images, each from the calibrator of the other fold's clean scores."""
+        """Probabilities [n] of any scores of these images, from the calibrators of the other folds' clean scores."""
         try:
             return crossfit_probabilities(CALIBRATORS[calibrator], self.clean, self.labels, self.folds, scores)
         except NotApplicableError as error:

@@ -74,9 +74,7 @@ def _table() -> Iterator[Weights]:
         yield _timm(f"{stem}_reg", registers, "Apache-2.0", megabytes, f"{stem}_reg4_pretrain.pth")
     for tail, (size, megabytes) in _DINOV3.items():
         yield _timm(f"dinov3_{tail}", f"vit_{size}_patch16_dinov3.lvd1689m", "DINOv3 License", megabytes)
-    yield _timm(
-        "wide_resnet50_2", "wide_resnet50_2.tv_in1k", "BSD-3-Clause", 276, "wide_resnet50_2-95faca4d.pth"
-    )
+    yield _timm("wide_resnet50_2", "wide_resnet50_2.tv_in1k", "BSD-3-Clause", 276, "wide_resnet50_2-95faca4d.pth")
 
 
 WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in _table()}
@@ -126,9 +124,7 @@ def missing_message(weights: Weights, folder: str) -> str:
     origin = f" from {weights.url}" if weights.repo else ""
     fetch = f"run `trustad weights fetch {weights.name}` with network, or " if weights.repo else ""
     original = f" or the authors' {weights.original}" if weights.original else ""
-    where = (
-        f"{folder} (--weights-dir)" if folder else "the folder given by --weights-dir or TRUSTAD_WEIGHTS_DIR"
-    )
+    where = f"{folder} (--weights-dir)" if folder else "the folder given by --weights-dir or TRUSTAD_WEIGHTS_DIR"
     return (
         f"weights of {weights.name} are not on this machine: {weights.architecture} "
         f"({weights.licence}, {size}){origin}; "
