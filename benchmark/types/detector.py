@@ -156,6 +156,18 @@ class MaskedScorer(Protocol):
 
 
 @runtime_checkable
+class SubstituteGradient(Protocol):
+    """A detector with a step that has no useful gradient: white-box attacks differentiate its stand-in (BPDA).
+
+    Athalye et al. 2018, "Obfuscated gradients give a false sense of security".
+    """
+
+    def substitute(self, images: Tensor) -> Prediction:
+        """A differentiable approximation; only its gradient is used, values come from the detector itself."""
+        ...
+
+
+@runtime_checkable
 class TransductiveScorer(Protocol):
     """A detector fitted on the unlabelled query set; the sample being scored is left out of its references."""
 
