@@ -118,7 +118,9 @@ class Trainer:
         with safe_open(path, "pt") as file:
             metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if json.loads(metadata["recipe"]) != asdict(self.recipe):
-            raise WeightsError(f"{path} holds a run of recipe {metadata['recipe']}; give the same settings or delete it")
+            raise WeightsError(
+                f"{path} holds a run of recipe {metadata['recipe']}; give the same settings or delete it"
+            )
         self.vit.load_state_dict(under("vit.", tensors))
         self.head.load_state_dict(under("head.", tensors))
         self.average = {name: weight.to(self.device) for name, weight in under("average.", tensors).items()}
