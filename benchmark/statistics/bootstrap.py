@@ -2,8 +2,9 @@
 
 Resamples are counts [n, resamples] of how often each image of a category was drawn, within its label. One image fewer
 than the label holds is drawn, which makes the variance of a mean unbiased in small categories (Rao & Wu 1988; at 10
-images per label the usual draw understates it by a tenth). They depend on a key and the labels alone: give every detector, seed and attack of a category the same key, with the rows in the order
-of their sample ids, and all of them are resampled together.
+images per label the usual draw understates it by a tenth). They depend on a key and the labels alone: give every
+detector, seed and attack of a category the same key, with the rows in the order of their sample ids, and all of them
+are resampled together.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def auroc_replicates(labels: npt.ArrayLike, scores: Floats, counts: Counts, ties
             tied = last > first
             wins[row] += _weighted_sum(weights[tied], below, last[tied]) / 2
             wins[row] -= _weighted_sum(weights[tied], below, first[tied]) / 2
-    return wins / (weights.sum(axis=0, dtype=np.float64) * others.sum(axis=0))
+    return np.asarray(wins / (weights.sum(axis=0, dtype=np.float64) * others.sum(axis=0)))
 
 
 def _weighted_sum(weights: Counts, below: Counts, index: npt.NDArray[np.intp]) -> Floats:
