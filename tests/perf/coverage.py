@@ -79,7 +79,7 @@ def macro_coverage(repetitions: int) -> Iterator[str]:
 
 def rank_overlap(repetitions: int) -> Iterator[str]:
     """Boards of 6 detectors, the first two copies of one, ranked by R over 3 epsilons."""
-    yield "| categories | images | fit-to-fit spread of a category's AUROC | boards where the copies' intervals overlap |"
+    yield "| categories | images | fit-to-fit spread of a category's AUROC | boards where the rank intervals overlap |"
     yield "|---|---|---|---|"
     for (categories, images), spread in product(((8, 10), (15, 60)), (0.0, 0.01, 0.02)):
         rng = np.random.default_rng(3)
