@@ -99,8 +99,8 @@ DETECTORS: Registry[Any] = Registry(
 BACKBONES: Registry[Any] = Registry(
     "backbone",
     {
-        "embedded": "detectors.backbones.embedded:EXTRACTOR",
-        "gabor": "detectors.backbones.gabor:EXTRACTOR",
+        "embedded": "detectors.backbones.shipped:embedded",
+        "gabor": "detectors.backbones.shipped:gabor",
     },
     "trustad.backbones",
 )
