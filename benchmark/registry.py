@@ -99,8 +99,8 @@ DETECTORS: Registry[Any] = Registry(
 BACKBONES: Registry[Any] = Registry(
     "backbone",
     {
-        "embedded": "detectors.backbones.embedded:EXTRACTOR",
-        "gabor": "detectors.backbones.gabor:EXTRACTOR",
+        "embedded": "detectors.backbones.shipped:embedded",
+        "gabor": "detectors.backbones.shipped:gabor",
     },
     "trustad.backbones",
 )
@@ -109,9 +109,13 @@ ATTACKS: Registry[Any] = Registry(
     "attack",
     {
         "fgsm_head": "attacks.head:FGSMHead",
-        "pgd_score": "attacks.pgd:pgd_score",
-        "pgd_score_10": "attacks.pgd:pgd_score_10",
-        "pgd_score_100": "attacks.pgd:pgd_score_100",
+        "gaussian_noise": "attacks.noise:GaussianNoise",
+        "mi_fgsm_head": "attacks.head:MIFGSMHead",
+        "pgd_head": "attacks.head:PGDHead",
+        "pgd_score": "attacks.pgd:PGDScore",
+        "pgd_score_10": "attacks.pgd:PGDScore10",
+        "pgd_score_100": "attacks.pgd:PGDScore100",
+        "pgd_score_r5": "attacks.pgd:PGDScoreR5",
         "sign_noise": "attacks.noise:SignNoise",
         "uniform_noise": "attacks.noise:UniformNoise",
     },
