@@ -237,8 +237,9 @@ class Validity(Strict):
 
 
 class Failure(Strict):
-    """A part of the grid that could not be evaluated, with the reason."""
+    """A part of the grid without values, with the reason. ``not_applicable`` parts do not make a result incomplete."""
 
+    kind: Literal["failed", "not_applicable"] = "failed"
     category: Name
     shots: Count | None = None
     seed: Count | None = None

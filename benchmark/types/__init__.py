@@ -29,6 +29,7 @@ from benchmark.types.detector import (
     FittedDetector,
     MaskedScorer,
     Prediction,
+    SubstituteGradient,
     TransductiveScorer,
 )
 
@@ -53,6 +54,7 @@ __all__ = [
     "Prediction",
     "Problem",
     "Sample",
+    "SubstituteGradient",
     "Support",
     "Target",
     "TransductiveScorer",

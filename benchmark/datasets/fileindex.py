@@ -1,0 +1,71 @@
+"""Facts about files (hash, size in pixels), computed in parallel and remembered until a file changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmark.errors import DataError, ResultError
+from benchmark.jsonio import atomic_write, canonical_json, digest_bytes, digest_file, strict_loads
+
+CACHE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """What one image or mask file is: ``problem`` is empty for a file with a readable header."""
+
+    bytes: int
+    mtime_ns: int
+    sha256: str
+    width: int
+    height: int
+    problem: str
+
+
+def file_facts(root: Path, paths: Iterable[str], cache: Path) -> dict[str, FileFact]:
+    """Hash files and read their headers; unchanged files (size and modification time) come from the cache.
+
+    Args:
+        root: Folder that the paths are relative to.
+        paths: POSIX paths.
+        cache: Folder for the remembered facts; one file per root.
+    """
+    store = cache / f"{digest_bytes(str(root.resolve()).encode())[:32]}.json"
+    known = _load(store)
+    wanted = sorted(set(paths))
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        facts = dict(zip(wanted, pool.map(lambda path: _fact(root / path, known.get(path)), wanted), strict=True))
+    if any(known.get(path) != fact for path, fact in facts.items()):
+        merged = {**known, **facts}
+        table = {path: asdict(fact) for path, fact in merged.items()}
+        atomic_write(store, canonical_json({"version": CACHE_VERSION, "files": table}))
+    return facts
+
+
+def _fact(path: Path, known: FileFact | None) -> FileFact:
+    from benchmark.datasets.decode import image_size
+
+    status = path.stat()
+    if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return known
+    try:
+        width, height = image_size(path)
+        problem = ""
+    except DataError as error:
+        width, height, problem = 0, 0, str(error).removeprefix(f"{path}: ")
+    return FileFact(status.st_size, status.st_mtime_ns, digest_file(path), width, height, problem)
+
+
+def _load(store: Path) -> dict[str, FileFact]:
+    """Remembered facts; none when the cache is absent, of another version or damaged."""
+    try:
+        content = strict_loads(store.read_bytes(), source=str(store))
+        if content["version"] != CACHE_VERSION:
+            return {}
+        return {path: FileFact(**fact) for path, fact in content["files"].items()}
+    except (OSError, ResultError, KeyError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,99 @@
+"""What a plan consists of: jobs, passes and cells. Plain data, so that any executor can carry it to any process.
+
+A *job* is one (data set, category). It holds *passes*: one source of images (clean, noise, an attack on one
+target) streamed in fixed chunks, whose images are scored by every *cell* that wants them. Passes are
+unstored; cells are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """How to build a detector in any process: registry name, backbone and options."""
+
+    name: str
+    backbone: str | None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """``name@backbone``, as in results."""
+        return f"{self.name}@{self.backbone}" if self.backbone else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSpec:
+    """One support set of the job's category."""
+
+    shots: int
+    seed: int
+    support: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellSpec:
+    """One score vector to compute."""
+
+    detector: DetectorSpec
+    shots: int
+    seed: int
+    attack: str | None
+    epsilon: int | None
+    samples: tuple[Sample, ...]
+    pixels: bool
+    key: Mapping[str, Any]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassSpec:
+    """One stream of images and the cells it feeds.
+
+    Attributes:
+        attack: Attack that makes the images; None = clean.
+        source: Detector under attack (white box, black box, or the source of a transfer); None where the images do not
+            depend on a detector's score.
+        extractor_of: For surrogate attacks, any detector with the backbone whose features the head reads.
+        shots, seed: Episode that the attacked detector or head was fitted on; None where it does not matter.
+        epsilons: Budgets in grey levels; (0,) for clean.
+        cells: Everything that scores these images.
+    """
+
+    attack: str | None
+    source: DetectorSpec | None
+    extractor_of: DetectorSpec | None
+    shots: int | None
+    seed: int | None
+    epsilons: tuple[int, ...]
+    samples: tuple[Sample, ...]
+    cells: tuple[CellSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All missing passes of one category.
+
+    Attributes:
+        query: The category's whole query set, in manifest order.
+        clean: Address of the clean cell of every (detector label, shots, seed), for map ranges and flag calibrators.
+    """
+
+    dataset: str
+    root: Path | None
+    category: str
+    class_name: str
+    canonical_edge: int
+    chunk_size: int
+    device: str
+    query: tuple[Sample, ...]
+    episodes: tuple[EpisodeSpec, ...]
+    passes: tuple[PassSpec, ...]
+    clean: Mapping[tuple[str, int, int], str]

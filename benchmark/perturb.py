@@ -1,0 +1,68 @@
+"""Running an attack and believing nothing it says: every output is checked in whole grey levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from attacks.projection import Ball
+from benchmark.errors import ContractError, UsageError
+from benchmark.types.attack import Attack, AttackBatch, Target
+
+
+def perturb(attack: Attack, target: Target, batch: AttackBatch, epsilons: Sequence[int]) -> Iterator[Tensor]:
+    """Run an attack and yield one checked uint8 [B, 3, H, W] tensor per epsilon, in the given order.
+
+    Epsilon 0 is the identity. Outputs are uint8; float images in [0, 1] that stay within epsilon + 0.5/255
+    are rounded and projected into the ball.
+
+    Args:
+        attack: The attack.
+        target: What it may query.
+        batch: Clean images.
+        epsilons: Whole grey levels, 0 to 255.
+
+    Raises:
+        UsageError: If an epsilon is not a whole number from 0 to 255.
+        ContractError: Naming the attack, if it yields too few or too many images, another shape or dtype, a
+            value that is not finite, or an image outside the ball.
+    """
+    for epsilon in epsilons:
+        if not isinstance(epsilon, int) or not 0 <= epsilon <= 255:
+            raise UsageError(f"epsilon {epsilon!r} is not a whole number of grey levels from 0 to 255")
+    active = [epsilon for epsilon in epsilons if epsilon > 0]
+    outputs = iter(attack.perturb(target, batch, active)) if active else iter(())
+    for epsilon in epsilons:
+        if epsilon == 0:
+            yield batch.images.clone()
+            continue
+        output = next(outputs, None)
+        if output is None:
+            raise ContractError(f"attack {attack.name}: fewer images than the {len(active)} epsilons asked for")
+        yield checked(attack.name, output, batch, epsilon)
+    if next(outputs, None) is not None:
+        raise ContractError(f"attack {attack.name}: more images than the {len(active)} epsilons asked for")
+
+
+def checked(name: str, output: Tensor, batch: AttackBatch, epsilon: int) -> Tensor:
+    """One output as uint8 inside the ball (see `perturb`)."""
+    where = f"attack {name} at epsilon {epsilon}/255"
+    if output.shape != batch.images.shape:
+        raise ContractError(f"{where}: shape {tuple(output.shape)}, expected {tuple(batch.images.shape)}")
+    if output.dtype == torch.uint8:
+        levels, slack = output.float(), 0.0
+    elif output.is_floating_point():
+        levels, slack = output.detach().float() * 255.0, 0.5
+    else:
+        raise ContractError(f"{where}: dtype {output.dtype}, expected uint8 (or float in [0, 1])")
+    if not bool(torch.isfinite(levels).all()):
+        raise ContractError(f"{where}: values that are not finite")
+    ball = Ball.around(batch.images, epsilon)
+    excess = torch.maximum(levels - ball.high, ball.low - levels).max().item()
+    if excess > slack + 1e-3:
+        raise ContractError(
+            f"{where}: leaves the ball or 0..255 by {excess:.3g} grey levels; at most {slack} is allowed"
+        )
+    return ball.images(levels)

@@ -1,0 +1,438 @@
+"""From a command to the least set of passes.
+
+`make_plan` expands a track over detectors, episodes, attacks and epsilons into cells, drops those that are
+already stored, and groups the rest by the images they score. One pass then serves every detector, shot count
+and seed that can share it:
+
+    clean, noise            one pass for all
+    surrogate attacks       one pass per (attack, backbone, episode)
+    white and black box     one pass per (attack, detector, episode)
+    transfer                the white-box pass of the source detector, scored by the others too
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import DataError, NotApplicableError, UsageError
+from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
+from benchmark.jsonio import digest_json
+from benchmark.registry import ATTACKS, DATASETS, DETECTORS
+from benchmark.results import PROTOCOL_VERSION, Failure
+from benchmark.store import CellStore, cell_address
+from benchmark.tracks import Tier, Track, TrackDataset
+from benchmark.types import Attack, Dataset, Detector, Episode, Manifest, Sample, keyed_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the command line leaves of a track; empty tuples and None mean "all of it"."""
+
+    detectors: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    shots: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    attacks: tuple[str, ...] = ()
+    epsilons: tuple[int, ...] = ()
+    limit: int | None = None
+    backbone: str | None = None
+    data_root: Path | None = None
+    device: str = "cpu"
+
+    def restrictions(self) -> tuple[str, ...]:
+        """What was left out of the track, in words; a restricted result is never ranked."""
+        named = {
+            "categories": self.categories,
+            "shots": self.shots,
+            "seeds": self.seeds,
+            "attacks": self.attacks,
+            "epsilons": self.epsilons,
+        }
+        words = [f"only {kind} {', '.join(map(str, chosen))}" for kind, chosen in named.items() if chosen]
+        return (*words, f"at most {self.limit} images per class") if self.limit else tuple(words)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDataset:
+    """One data set of the plan: its index and every cell of every detector, stored or not."""
+
+    dataset: Dataset
+    manifest: Manifest
+    categories: tuple[str, ...]
+    limit: int | None
+    episodes: Mapping[tuple[str, int, int], Episode]
+    cells: tuple[CellSpec, ...]
+    failures: tuple[tuple[DetectorSpec | None, Failure], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run will do and has done."""
+
+    track: Track
+    selection: Selection
+    detectors: tuple[DetectorSpec, ...]
+    datasets: tuple[PlannedDataset, ...]
+    jobs: tuple[Job, ...]
+    done: int
+
+    @property
+    def missing(self) -> int:
+        """Cells still to compute."""
+        return sum(len(p.cells) for job in self.jobs for p in job.passes)
+
+
+@dataclass
+class Workbench:
+    """Detectors and attacks by name, built once per process."""
+
+    detectors: dict[DetectorSpec, Detector] = field(default_factory=dict)
+    attacks: dict[str, Attack] = field(default_factory=dict)
+
+    def detector(self, spec: DetectorSpec) -> Detector:
+        """The detector of a spec."""
+        if spec not in self.detectors:
+            self.detectors[spec] = build_detector(spec)
+        return self.detectors[spec]
+
+    def attack(self, name: str) -> Attack:
+        """The attack of a name."""
+        if name not in self.attacks:
+            self.attacks[name] = build_attack(name)
+        return self.attacks[name]
+
+
+def build_detector(spec: DetectorSpec) -> Detector:
+    """Construct a registered detector.
+
+    Raises:
+        UnknownNameError: For an unknown detector or backbone.
+        UsageError: If the detector does not take the options.
+    """
+    factory = DETECTORS.get(spec.name)
+    options = dict(spec.options) | ({"backbone": spec.backbone} if spec.backbone else {})
+    try:
+        detector: Detector = factory(**options)
+    except TypeError as error:
+        raise UsageError(f"detector {spec.name!r} does not take these options {options}: {error}") from error
+    return detector
+
+
+def build_attack(name: str) -> Attack:
+    """Construct a registered attack; ``zoo:NAME`` asks the attack family ``zoo`` for its member NAME."""
+    family, _, member = name.partition(":")
+    factory = ATTACKS.get(family)
+    attack: Attack = factory(member) if member else factory()
+    return attack
+
+
+def parse_detector(text: str, default_backbone: str) -> DetectorSpec:
+    """``name`` or ``name@backbone``; a detector with a backbone of its own keeps it."""
+    name, _, backbone = text.partition("@")
+    factory = DETECTORS.get(name)
+    chosen = backbone or getattr(factory, "default_backbone", lambda track: track)(default_backbone)
+    return DetectorSpec(name, chosen)
+
+
+def make_plan(track: Track, selection: Selection, store: CellStore, bench: Workbench) -> Plan:
+    """Expand a track into jobs.
+
+    Raises:
+        UsageError: If the selection leaves nothing, naming the option.
+        UnknownNameError, WeightsError, DataError: As building the parts raises them.
+    """
+    specs = tuple(
+        parse_detector(n, selection.backbone or track.backbone) for n in selection.detectors or track.detectors
+    )
+    for spec in specs:
+        bench.detector(spec)
+    chosen = tuple(d for d in track.datasets if not selection.datasets or d.name in selection.datasets)
+    _check_names("dataset", selection.datasets, (d.name for d in track.datasets), track.name)
+    planned = tuple(_plan_dataset(entry, track, selection, specs, bench) for entry in chosen)
+    if selection.categories:
+        _check_names("category", selection.categories, (c for p in planned for c in _known(p)), track.name)
+    if not any(p.cells for p in planned):
+        reasons = [f.reason for p in planned for _, f in p.failures]
+        raise UsageError(f"nothing to run: {reasons[0] if reasons else 'the selection leaves no cell of the track'}")
+    stored = {c.address for p in planned for c in p.cells if c.address in store}
+    jobs = [job for p in planned for job in _jobs(p, stored, track, selection, bench)]
+    return Plan(track, selection, specs, planned, tuple(jobs), len(stored))
+
+
+def _check_names(kind: str, asked: Iterable[str], known: Iterable[str], track: str) -> None:
+    allowed = sorted(set(known))
+    for name in asked:
+        if name not in allowed:
+            raise UsageError(f"{kind} {name!r} is not part of track {track!r}; it has {', '.join(allowed)}")
+
+
+def _known(planned: PlannedDataset) -> tuple[str, ...]:
+    return (*planned.dataset.info.categories, *planned.manifest.categories())
+
+
+def _plan_dataset(
+    entry: TrackDataset, track: Track, selection: Selection, specs: tuple[DetectorSpec, ...], bench: Workbench
+) -> PlannedDataset:
+    dataset: Dataset = DATASETS.get(entry.name)(selection.data_root)
+    wanted = entry.categories or dataset.info.categories
+    asked = tuple(c for c in selection.categories if c in wanted or not wanted)
+    categories = asked or (() if selection.categories else wanted)
+    manifest = dataset.index(categories or None)
+    categories = categories or (() if selection.categories else manifest.categories())
+    limit = min(filter(None, (entry.limit, selection.limit)), default=None)
+    found = set(manifest.categories())
+    failures: list[tuple[DetectorSpec | None, Failure]] = []
+    episodes: dict[tuple[str, int, int], Episode] = {}
+    for category in categories:
+        if category not in found:
+            where = f" in {dataset.root}" if dataset.root else ""
+            failures.append((None, Failure(category=category, reason=f"no folder {category!r}{where}")))
+            continue
+        for shots, seed in _episodes_of(track, selection):
+            try:
+                episodes[category, shots, seed] = _episode(dataset, manifest, category, shots, seed, limit)
+            except DataError as error:
+                failures.append((None, Failure(category=category, shots=shots, seed=seed, reason=str(error))))
+    cells = tuple(_cells(dataset, episodes, track, selection, specs, bench, failures))
+    return PlannedDataset(dataset, manifest, tuple(categories), limit, episodes, cells, tuple(failures))
+
+
+def _episode(dataset: Dataset, manifest: Manifest, category: str, shots: int, seed: int, limit: int | None) -> Episode:
+    from benchmark.episodes import sample_episode
+
+    return sample_episode(dataset, manifest, category, shots, seed, limit)
+
+
+def _chosen(values: Iterable[int], selected: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(v for v in values if not selected or v in selected)
+
+
+def _episodes_of(track: Track, selection: Selection) -> list[tuple[int, int]]:
+    pairs = {
+        (shots, seed)
+        for tier in track.tiers
+        for shots in _chosen(tier.shots, selection.shots)
+        for seed in _chosen(tier.seeds, selection.seeds)
+    }
+    if not pairs:
+        raise UsageError(
+            f"track {track.name!r} has no episode with shots {selection.shots} and seeds {selection.seeds}"
+        )
+    return sorted(pairs)
+
+
+def _conditions(tier: Tier, selection: Selection) -> Iterator[tuple[str | None, int | None]]:
+    if not tier.attacks:
+        yield None, None
+    for attack in tier.attacks:
+        if not selection.attacks or attack in selection.attacks:
+            for epsilon in _chosen(tier.epsilons, selection.epsilons):
+                yield attack, epsilon
+
+
+def _cells(
+    dataset: Dataset,
+    episodes: Mapping[tuple[str, int, int], Episode],
+    track: Track,
+    selection: Selection,
+    specs: tuple[DetectorSpec, ...],
+    bench: Workbench,
+    failures: list[tuple[DetectorSpec | None, Failure]],
+) -> Iterator[CellSpec]:
+    seen: set[tuple[Any, ...]] = set()
+    refused: set[tuple[Any, ...]] = set()
+    for tier in sorted(track.tiers, key=lambda t: t.subset_per_class is not None):
+        subset = _subset(tier, episodes)
+        for (category, shots, seed), episode in episodes.items():
+            if shots not in tier.shots or seed not in tier.seeds:
+                continue
+            samples = tuple(s for s in episode.query if subset is None or s.id in subset)
+            for spec in specs:
+                for attack, epsilon in _conditions(tier, selection):
+                    identity = (spec, category, shots, seed, attack, epsilon)
+                    if identity in seen or not samples:
+                        continue
+                    seen.add(identity)
+                    try:
+                        _check_applicable(bench, track, dataset, spec, attack, shots)
+                    except NotApplicableError as error:
+                        if identity[:5] not in refused:
+                            refused.add(identity[:5])
+                            failures.append((spec, _not_applicable(identity, str(error))))
+                        continue
+                    yield _cell(bench, track, selection, dataset, episode, spec, attack, epsilon, samples)
+
+
+def _not_applicable(identity: tuple[Any, ...], reason: str) -> Failure:
+    _, category, shots, seed, attack = identity[:5]
+    return Failure(kind="not_applicable", category=category, shots=shots, seed=seed, attack=attack, reason=reason)
+
+
+def _subset(tier: Tier, episodes: Mapping[tuple[str, int, int], Episode]) -> set[str] | None:
+    """Hash-chosen sample ids of an audit tier; None = all."""
+    if tier.subset_per_class is None:
+        return None
+    queries = {category: episode.query for (category, _, _), episode in episodes.items()}
+    categories = sorted(queries, key=lambda name: keyed_seed("audit", name))[: tier.subset_categories]
+    chosen: set[str] = set()
+    for category in categories:
+        for label in (0, 1):
+            ids = [s.id for s in queries[category] if s.label == label]
+            chosen.update(sorted(ids, key=lambda i: keyed_seed("audit", i))[: tier.subset_per_class])
+    return chosen
+
+
+def _check_applicable(
+    bench: Workbench, track: Track, dataset: Dataset, spec: DetectorSpec, attack_name: str | None, shots: int
+) -> None:
+    detector = bench.detector(spec)
+    if shots == 0 and not detector.card.zero_shot:
+        raise NotApplicableError("the detector needs at least one normal image")
+    if attack_name is None:
+        return
+    attack = bench.attack(attack_name)
+    knowledge = attack.card.knowledge
+    if knowledge == "surrogate" and (detector.extractor is None or shots == 0):
+        raise NotApplicableError("the surrogate head needs backbone features and support images")
+    if knowledge == "white_box" and not detector.card.differentiable:
+        raise NotApplicableError("the detector declares differentiable = False")
+    if knowledge == "transfer" and spec == transfer_source(attack, track):
+        raise NotApplicableError("the detector is the source of the transfer")
+    if attack.card.uses_masks and not dataset.info.has_masks:
+        raise NotApplicableError("the data set has no masks")
+
+
+def transfer_source(attack: Attack, track: Track) -> DetectorSpec:
+    """The detector whose adversarial images a transfer attack replays, on the track's own backbone."""
+    return parse_detector(str(attack.config["source"]), track.backbone)
+
+
+def _cell(
+    bench: Workbench,
+    track: Track,
+    selection: Selection,
+    dataset: Dataset,
+    episode: Episode,
+    spec: DetectorSpec,
+    attack_name: str | None,
+    epsilon: int | None,
+    samples: tuple[Sample, ...],
+) -> CellSpec:
+    attack = bench.attack(attack_name) if attack_name else None
+    pixels = _wants_pixels(bench, track, dataset, spec, episode, epsilon)
+    key = {
+        "protocol": PROTOCOL_VERSION,
+        "edge": track.canonical_edge,
+        "chunk": track.chunk_size,
+        "device": selection.device.partition(":")[0],
+        "precision": "float32",
+        "detector": _identity(bench, spec),
+        "dataset": [dataset.info.name, dataset.info.version, episode.category],
+        "query": digest_json([[s.id, s.sha256, s.label] for s in samples]),
+        "support": digest_json([[s.id, s.sha256] for s in episode.support]),
+        "shots": episode.shots,
+        "seed": episode.seed,
+        "attack": None if attack is None else _attack_identity(bench, track, attack),
+        "epsilon": epsilon,
+        "pixels": pixels,
+    }
+    address = cell_address(key)
+    return CellSpec(spec, episode.shots, episode.seed, attack_name, epsilon, samples, pixels, key, address)
+
+
+def _identity(bench: Workbench, spec: DetectorSpec) -> dict[str, Any]:
+    detector = bench.detector(spec)
+    features = detector.extractor.id if detector.extractor is not None else None
+    return {
+        "name": spec.label,
+        "version": detector.card.version,
+        "config": dict(detector.config),
+        "features": features,
+    }
+
+
+def _attack_identity(bench: Workbench, track: Track, attack: Attack) -> dict[str, Any]:
+    identity = {"name": attack.name, "version": attack.card.version, "config": dict(attack.config)}
+    if attack.card.knowledge == "transfer":
+        source, made_by = transfer_source(attack, track), bench.attack(str(attack.config["attack"]))
+        identity |= {"source": _identity(bench, source), "made_by": [made_by.name, made_by.card.version]}
+    return identity
+
+
+def _wants_pixels(
+    bench: Workbench, track: Track, dataset: Dataset, spec: DetectorSpec, episode: Episode, epsilon: int | None
+) -> bool:
+    """At the ranked shots: clean for all seeds, attacked for the first seed and the smallest ranked budget >= 2."""
+    if not (dataset.info.has_masks and bench.detector(spec).card.has_map and episode.shots == track.ranked_shots):
+        return False
+    shown = next((n for n in track.ranked_epsilons if n >= 2), track.ranked_epsilons[0])
+    return epsilon is None or (episode.seed == 0 and epsilon == shown)
+
+
+def _jobs(
+    planned: PlannedDataset, stored: set[str], track: Track, selection: Selection, bench: Workbench
+) -> Iterator[Job]:
+    info = planned.dataset.info
+    for category in planned.categories:
+        mine = [c for c in planned.cells if c.samples[0].category == category]
+        missing = [c for c in mine if c.address not in stored]
+        if not missing:
+            continue
+        episodes = tuple(
+            EpisodeSpec(e.shots, e.seed, e.support) for (name, _, _), e in planned.episodes.items() if name == category
+        )
+        yield Job(
+            dataset=info.name,
+            root=selection.data_root,
+            category=category,
+            class_name=info.class_names.get(category, category),
+            canonical_edge=track.canonical_edge,
+            chunk_size=track.chunk_size,
+            device=selection.device,
+            query=next(e.query for (name, _, _), e in planned.episodes.items() if name == category),
+            episodes=episodes,
+            passes=tuple(_passes(missing, track, bench)),
+            clean={(c.detector.label, c.shots, c.seed): c.address for c in mine if c.attack is None},
+        )
+
+
+def _passes(cells: Iterable[CellSpec], track: Track, bench: Workbench) -> Iterator[PassSpec]:
+    grouped: dict[tuple[Any, ...], list[CellSpec]] = {}
+    for cell in cells:
+        grouped.setdefault(_pass_key(cell, track, bench), []).append(cell)
+    for (attack, source, _, extractor_of, shots, seed, _), group in sorted(grouped.items(), key=_pass_order):
+        epsilons = tuple(sorted({cell.epsilon or 0 for cell in group}))
+        yield PassSpec(attack, source, extractor_of, shots, seed, epsilons, group[0].samples, tuple(group))
+
+
+def _pass_order(item: tuple[tuple[Any, ...], list[CellSpec]]) -> tuple[bool, int]:
+    """Clean first: flag calibrators and map ranges come from it. Otherwise in the order of the track."""
+    return (item[0][0] is not None, 0)
+
+
+def _pass_key(cell: CellSpec, track: Track, bench: Workbench) -> tuple[Any, ...]:
+    """(attack, source, features id, extractor_of, shots, seed, samples digest)."""
+    query = cell.key["query"]
+    if cell.attack is None:
+        return (None, None, None, None, None, None, query)
+    attack = bench.attack(cell.attack)
+    knowledge = attack.card.knowledge
+    if knowledge == "none":
+        return (cell.attack, None, None, None, None, None, query)
+    if knowledge == "surrogate":
+        features = cell.key["detector"]["features"]
+        first = _first_with(features, bench)
+        return (cell.attack, None, features, first, cell.shots, cell.seed, query)
+    if knowledge == "transfer":
+        source = transfer_source(attack, track)
+        return (str(attack.config["attack"]), source, None, None, cell.shots, cell.seed, query)
+    return (cell.attack, cell.detector, None, None, cell.shots, cell.seed, query)
+
+
+def _first_with(features: str, bench: Workbench) -> DetectorSpec:
+    """One fixed detector per feature id, so that all detectors that share it share the pass."""
+    return next(s for s, d in bench.detectors.items() if d.extractor is not None and d.extractor.id == features)

@@ -1,0 +1,282 @@
+"""Executes one job: streams the images of every pass in fixed chunks and yields the cells they feed.
+
+Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers
+are keyed by sample.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.canonical import canonical_shape
+from benchmark.episodes import DatasetSupport, as_tensor, chunks
+from benchmark.errors import ContractError, NotApplicableError, TrustADError
+from benchmark.image_store import ImageStore
+from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
+from benchmark.perturb import perturb
+from benchmark.pixels import PixelCollector
+from benchmark.planner import Workbench
+from benchmark.registry import DATASETS, load_attribute
+from benchmark.store import Cell
+from benchmark.target import BoundTarget, FlagModel, clean_flag
+from benchmark.types import (
+    AttackBatch,
+    Dataset,
+    Episode,
+    Features,
+    FeatureScorer,
+    FittedDetector,
+    Prediction,
+    Sample,
+    TransductiveScorer,
+    keyed_seed,
+)
+
+EOT_DRAWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CellFailure:
+    """Cells that a pass could not give: the reason, and the traceback for the log where the fault was not ours."""
+
+    cells: tuple[CellSpec, ...]
+    reason: str
+    not_applicable: bool
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A fixed slice of the query set at canonical size."""
+
+    samples: tuple[Sample, ...]
+    batch: AttackBatch
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return self.batch.sample_ids
+
+
+@dataclass
+class _Tally:
+    """What a pass adds up for one cell."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    pixels: PixelCollector | None = None
+
+
+def prepare_device(device: str) -> None:
+    """Fix what the bits depend on: TF32 off, deterministic kernels where torch has them."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise TrustADError(f"--device {device}: no CUDA device here; use --device cpu")
+
+
+def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]:
+    """Run all passes of a job.
+
+    Args:
+        job: What is missing.
+        known: Stored clean cells by address, for map ranges and flag calibrators.
+
+    Yields:
+        Cells as they complete, and failures; a failing pass does not stop the others.
+    """
+    prepare_device(job.device)
+    bench = _JobBench(job, dict(known))
+    for spec in job.passes:
+        started = time.perf_counter()
+        try:
+            with torch.no_grad():
+                cells = bench.run(spec)
+        except NotApplicableError as error:
+            yield CellFailure(spec.cells, str(error), True)
+        except TrustADError as error:
+            yield CellFailure(spec.cells, str(error), False)
+        except Exception as error:  # a third party's fault fails its cells, never the run
+            reason = f"{type(error).__name__}: {error}"[:500]
+            yield CellFailure(spec.cells, reason, False, traceback.format_exc())
+        else:
+            seconds = (time.perf_counter() - started) / len(cells)
+            for cell, done in cells:
+                bench.remember(cell, done)
+                yield replace(done, seconds=seconds)
+
+
+class _JobBench:
+    """The live objects of one job: images, detectors, fits and surrogate heads, each made once."""
+
+    def __init__(self, job: Job, known: dict[str, Cell]) -> None:
+        self.job = job
+        self.device = job.device
+        self.parts = Workbench()
+        self.dataset: Dataset = DATASETS.get(job.dataset)(job.root)
+        self.images = ImageStore(job.canonical_edge)
+        self.known = known
+        self._fitted: dict[tuple[str, int, int], FittedDetector] = {}
+        self._heads: dict[tuple[str, int, int], Any] = {}
+        self._supports: dict[tuple[int, int], DatasetSupport] = {}
+
+    def remember(self, cell: CellSpec, done: Cell) -> None:
+        """Keep clean cells: later passes read map ranges and flag calibrators from them."""
+        if cell.attack is None:
+            self.known[cell.address] = done
+
+    # ---- one pass -------------------------------------------------------------------------------------------
+
+    def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
+        """All cells of a pass."""
+        tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
+        cost = {"forward": 0.0, "backward": 0.0}
+        for chunk in self._chunks(spec.samples):
+            for epsilon, images in self._images(spec, chunk, cost):
+                wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
+                self._score(wanted, chunk, images, tallies)
+        per_image = {name: count / len(spec.samples) / len(spec.epsilons) for name, count in cost.items()}
+        return [(cell, _finish(cell, tallies[cell.address], per_image)) for cell in spec.cells]
+
+    def _images(self, spec: PassSpec, chunk: Chunk, cost: dict[str, float]) -> Iterator[tuple[int, Tensor]]:
+        if spec.attack is None:
+            yield 0, chunk.batch.images
+            return
+        attack = self.parts.attack(spec.attack)
+        target = self._target(spec, chunk)
+        yield from zip(spec.epsilons, perturb(attack, target, chunk.batch, spec.epsilons), strict=True)
+        cost["forward"] += target.forwards
+        cost["backward"] += target.backwards
+
+    def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
+        floats = images.float() / 255.0
+        shared: dict[str, Features] = {}
+        for cell in cells:
+            prediction = self._predict(self.fitted(cell.detector, cell.shots, cell.seed), floats, chunk.ids, shared)
+            tally = tallies[cell.address]
+            tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
+            if tally.pixels is not None:
+                tally.pixels.add(prediction, chunk.ids)
+
+    def _predict(
+        self, fitted: FittedDetector, images: Tensor, ids: tuple[str, ...], shared: dict[str, Features]
+    ) -> Prediction:
+        scorer = fitted.excluding(ids) if isinstance(fitted, TransductiveScorer) else fitted
+        if not isinstance(scorer, FeatureScorer):
+            return scorer(images)
+        if scorer.extractor.id not in shared:
+            shared[scorer.extractor.id] = scorer.extractor(images)
+        return scorer.score(shared[scorer.extractor.id])
+
+    # ---- images ---------------------------------------------------------------------------------------------
+
+    def _chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
+        shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
+        for group in chunks(samples, shapes, self.job.chunk_size):
+            images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
+            masks = self._masks(group).to(self.device) if self.dataset.info.has_masks else None
+            labels = torch.tensor([s.label for s in group])
+            batch = AttackBatch(images.to(self.device), labels.to(self.device), tuple(s.id for s in group), masks)
+            yield Chunk(group, batch)
+
+    def _collector(self, cell: CellSpec) -> PixelCollector | None:
+        if not cell.pixels:
+            return None
+        samples = {s.id: s for s in cell.samples}
+        span = None
+        if cell.attack is not None:
+            clean = self._clean(cell.detector, cell.shots, cell.seed)
+            assert clean.pixels is not None
+            span = (clean.pixels.low, clean.pixels.high)
+        return PixelCollector(lambda ids: self._masks([samples[i] for i in ids]), span)
+
+    def _masks(self, group: Sequence[Sample]) -> Tensor:
+        return torch.stack([torch.from_numpy(mask) for mask in self.images.masks(self.dataset, group)])
+
+    def _clean(self, spec: DetectorSpec, shots: int, seed: int) -> Cell:
+        """The clean cell of the same fitted detector."""
+        cell = self.known.get(self.job.clean[spec.label, shots, seed])
+        if cell is None:
+            raise NotApplicableError("the clean scores of this episode are missing")
+        return cell
+
+    # ---- fitted things --------------------------------------------------------------------------------------
+
+    def support(self, shots: int, seed: int) -> DatasetSupport:
+        """The support set of one episode of this category."""
+        if (shots, seed) not in self._supports:
+            spec: EpisodeSpec = next(e for e in self.job.episodes if (e.shots, e.seed) == (shots, seed))
+            episode = Episode(self.job.dataset, self.job.category, shots, seed, spec.support, ())
+            self._supports[shots, seed] = DatasetSupport(self.dataset, episode, self.job.canonical_edge)
+        return self._supports[shots, seed]
+
+    def fitted(self, spec: DetectorSpec, shots: int, seed: int) -> FittedDetector:
+        """A detector fitted to one episode."""
+        key = (spec.label, shots, seed)
+        if key not in self._fitted:
+            detector = self.parts.detector(spec)
+            if detector.extractor is not None:
+                detector.extractor = detector.extractor.to(self.device)
+            fit_seed = keyed_seed("fit", self.job.dataset, self.job.category, shots, seed, spec.label)
+            support = self.support(shots, seed)
+            if detector.card.transductive:
+                self._fitted[key] = detector.fit_transductive(support, self._query(), seed=fit_seed)
+            else:
+                self._fitted[key] = detector.fit(support, seed=fit_seed)
+        return self._fitted[key]
+
+    def _query(self) -> list[tuple[str, Tensor]]:
+        return [(s.id, as_tensor(self.images.get(self.dataset, [s])[0])) for s in self.job.query]
+
+    def _target(self, spec: PassSpec, chunk: Chunk) -> BoundTarget:
+        """What the attack of a pass may query."""
+        victim = spec.source or spec.extractor_of
+        if victim is None:
+            return BoundTarget(_Unreachable(), chunk.ids)
+        assert spec.shots is not None
+        assert spec.seed is not None
+        fitted = self.fitted(victim, spec.shots, spec.seed)
+        if spec.source is None:
+            return BoundTarget(fitted, chunk.ids, surrogate=self._head(victim, spec.shots, spec.seed).logit)
+        draws = 1 if self.parts.detector(victim).card.deterministic else EOT_DRAWS
+        return BoundTarget(fitted, chunk.ids, flag=self._flag(victim, spec.shots, spec.seed), draws=draws)
+
+    def _head(self, spec: DetectorSpec, shots: int, seed: int) -> Any:
+        """The surrogate head of an episode, shared by all detectors on the backbone."""
+        extractor = self.parts.detector(spec).extractor
+        assert extractor is not None
+        key = (extractor.id, shots, seed)
+        if key not in self._heads:
+            fit = load_attribute("attacks.surrogate:fit_surrogate")
+            fit_seed = keyed_seed("surrogate", self.job.dataset, self.job.category, shots, seed)
+            self._heads[key] = fit(extractor, self.support(shots, seed), seed=fit_seed)
+        return self._heads[key]
+
+    def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
+        """The clean decision rule that `flag_adaptive` knows; None where the clean scores lack a class."""
+        clean = self.known.get(self.job.clean[spec.label, shots, seed])
+        labels = [sample.label for sample in self.job.query]
+        return None if clean is None or len(set(labels)) < 2 else clean_flag(clean.scores, labels)
+
+
+def _finish(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
+    scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
+    if not np.isfinite(scores).all():
+        raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
+    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
+    return Cell(cell.address, cell.key, scores, pixels, facts)
+
+
+class _Unreachable(FittedDetector):
+    """Stands for the detector where the attacker knows nothing (`none`)."""
+
+    def __call__(self, images: Tensor) -> Prediction:
+        raise ContractError("an attack with knowledge 'none' queried the detector")
