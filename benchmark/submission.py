@@ -31,7 +31,7 @@ MAX_METADATA_BYTES = 100_000
 MAX_GALLERY_FILES = 12
 MAX_GALLERY_BYTES = 1_000_000
 
-Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](-?[a-z0-9]){0,62}$")]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Address = Annotated[str, StringConstraints(pattern=r"^https://[^\s<>\"'\\]{1,500}$")]
 Day = Annotated[str, StringConstraints(pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")]

@@ -10,8 +10,9 @@ from markupsafe import Markup
 from benchmark.tracks import Track
 from leaderboard.charts import CostPoint, dumbbell, scatter
 from leaderboard.columns import COLUMNS, Column
-from leaderboard.record import SCALE, Cell, DatasetRecord
-from leaderboard.table import ALL, Rank, TableRow, TrackTable, View
+from leaderboard.ranks import Rank, order, ranks
+from leaderboard.record import SCALE, Cell
+from leaderboard.table import TableRow, TrackTable, View
 from leaderboard.words import plain_cell, score, traits
 
 HOME_ORDER = ("few-shot", "zero-shot", "few-shot-672", "embedded", "demo")
@@ -49,13 +50,6 @@ class Board:
     rows: tuple[ShownRow, ...]
     scatter: Markup
 
-    @property
-    def view_title(self) -> str:
-        """The view's data set in words."""
-        if self.view.dataset == ALL:
-            return f"mean of {len(self.table.datasets)} data sets"
-        return self.table.dataset_info[self.view.dataset].title
-
 
 def make_table(track: Track | None, key: str, rows: tuple[TableRow, ...]) -> TrackTable:
     """The table of a track version; ``track`` is None for versions that are no longer current."""
@@ -64,13 +58,7 @@ def make_table(track: Track | None, key: str, rows: tuple[TableRow, ...]) -> Tra
         shots = max(set(ranked), key=ranked.count, default=0)
         return TrackTable(key, key, "An earlier version of this track; kept for reference.", (), shots, rows)
     expected = tuple(dataset.name for dataset in track.datasets)
-    return TrackTable(key, track.title, track.summary, expected, track.ranked_shots, rows, track.ranked_epsilons)
-
-
-def view_datasets(table: TrackTable, view: View, row: TableRow) -> list[DatasetRecord]:
-    """The data sets of a view that a row has."""
-    names = table.datasets if view.dataset == ALL else (view.dataset,)
-    return [row.datasets[name] for name in names if name in row.datasets]
+    return TrackTable(key, track.title, track.summary, expected, track.ranked_shots, rows)
 
 
 def make_board(table: TrackTable, *, root: str) -> Board:
@@ -78,20 +66,20 @@ def make_board(table: TrackTable, *, root: str) -> Board:
     view = table.default_view
     columns = tuple(column for column in COLUMNS if column.shown)
     measured = {c.key: table.cells(c, view) for c in COLUMNS if c.unit == "score"}
-    ranks = table.ranks(view)
+    found = ranks(table, view)
     rows = tuple(
-        _shown_row(table, view, i, ranks[i], {key: cells[i] for key, cells in measured.items()}, columns)
-        for i in table.order(view)
+        _shown_row(table, view, i, found[i], {key: cells[i] for key, cells in measured.items()}, columns)
+        for i in order(table, view, found)
     )
     groups = tuple((name, len(list(members))) for name, members in groupby(columns, key=lambda c: c.group))
-    return Board(table, view, columns, groups, rows, _scatter(table, view, measured["r"], ranks, root))
+    return Board(table, view, columns, groups, rows, _scatter(table, view, measured["r"], found, root))
 
 
 def _shown_row(
     table: TrackTable, view: View, position: int, rank: Rank, measured: dict[str, Cell], columns: tuple[Column, ...]
 ) -> ShownRow:
     row = table.rows[position]
-    present = view_datasets(table, view, row)
+    present = table.present(view.dataset, row)
     cells = []
     for column in columns:
         if column.unit == "score":
@@ -104,11 +92,11 @@ def _shown_row(
     return ShownRow(position, row, rank, glyph, tuple(cells), traits(row))
 
 
-def _scatter(table: TrackTable, view: View, robust: list[Cell], ranks: list[Rank], root: str) -> Markup:
+def _scatter(table: TrackTable, view: View, robust: list[Cell], found: list[Rank], root: str) -> Markup:
     seconds = next(c for c in COLUMNS if c.key == "seconds")
     points = []
-    for row, cell, rank in zip(table.rows, robust, ranks, strict=True):
-        _, cost = plain_cell(seconds, row, view_datasets(table, view, row))
+    for row, cell, rank in zip(table.rows, robust, found, strict=True):
+        _, cost = plain_cell(seconds, row, table.present(view.dataset, row))
         if cell.value is not None and isinstance(cost, float):
             low, high = (None if q is None else q / SCALE for q in (cell.low, cell.high))
             name = row.record.submission.name

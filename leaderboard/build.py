@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -46,11 +46,11 @@ class BuildReport:
     problems: tuple[Problem, ...]
 
 
-def build_site(submissions: Path, out: Path, *, strict: bool) -> BuildReport:
+def build_site(submissions: Sequence[Path], out: Path, *, strict: bool) -> BuildReport:
     """Build the static site; a second build writes only what changed, and equal inputs give equal bytes.
 
     Args:
-        submissions: Folder with one folder per submission.
+        submissions: Folders that hold one folder per submission or local run.
         out: New or empty folder, or the site of an earlier build.
         strict: Fail on the first invalid file instead of leaving it out and listing it on ``problems.html``.
 

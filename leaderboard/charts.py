@@ -37,8 +37,8 @@ def curves(title: str, series: Sequence[Series], levels: Sequence[int], *, y_tit
     """Curves over budgets: level 0 is clean, then grey levels at equal spacing; names stand at the line ends."""
     width, height = 600, 330
     slots = {level: float(i) for i, level in enumerate(levels)}
-    label_width = 9 + 6.4 * max((len(s.name) for s in series), default=0)
-    frame = Frame(42, 34, width - min(label_width, 190), height - 48, (0.0, max(len(levels) - 1.0, 1.0)), (0.0, 1.0))
+    label_width = 9 + 7.0 * max((len(s.name) for s in series), default=0)
+    frame = Frame(42, 34, width - min(label_width, 200), height - 48, (0.0, max(len(levels) - 1.0, 1.0)), (0.0, 1.0))
     ticks = ["clean" if level == 0 else f"{level}" for level in levels]
     body = [
         frame.y_axis(QUARTERS, QUARTER_LABELS, y_title),

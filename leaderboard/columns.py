@@ -20,7 +20,7 @@ class Column(Strict):
 
     Attributes:
         key: Stable name, used in addresses, exports and definition anchors.
-        metrics: Metric names; the last one is shown where the goal is evasion or false_alarm. Empty = no metric.
+        metrics: Metric names, of which the first one that is stored is shown. Empty = no metric.
         when: Clean scores, scores under the view's attack, or a summary over budgets (R).
         better: Which end is good.
         unit: "score" (ten-thousandths inside, three decimals shown) or what else is printed.
@@ -40,9 +40,9 @@ class Column(Strict):
     help: str
 
     @property
-    def pixel(self) -> bool:
-        """Whether the column is about localisation: it needs masks, not normal images."""
-        return bool(self.metrics) and self.metrics[0].startswith(("pixel_", "aupro"))
+    def needs(self) -> Literal["has_masks", "has_normals"]:
+        """What a data set must have for the column: masks for localisation, else normal images."""
+        return "has_masks" if self.metrics and self.metrics[0].startswith(("pixel_", "aupro")) else "has_normals"
 
 
 class _File(Strict):

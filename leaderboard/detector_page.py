@@ -85,8 +85,8 @@ def _section(result: RunResult, file: str, sha256: str, ranked: int | None) -> S
 def cell_of(value: MetricValue | None) -> Cell:
     """A stored value as a cell."""
     if value is None:
-        return Cell(None, reason="not measured")
-    return Cell(quantum(value.value), quantum(value.low), quantum(value.high), value.reason)
+        return Cell(None, note="not measured")
+    return Cell(quantum(value.value), quantum(value.low), quantum(value.high), value.reason, value.n)
 
 
 def _headline(result: RunResult, shots: int) -> tuple[tuple[str, Cell, str], ...]:
@@ -179,7 +179,7 @@ def _level(epsilon: str) -> int:
 
 def _heat_cell(cell: Cell) -> tuple[str, str, str]:
     if cell.value is None:
-        return DASH, "none", cell.reason or ""
+        return DASH, "none", cell.note or ""
     return score(cell.value), f"q{min(max(cell.value, 0) // 1000, 9)}", ""
 
 
@@ -204,4 +204,4 @@ def _number_cell(value: MetricValue | None) -> tuple[str, str, str]:
         return "", "", ""
     cell = cell_of(value)
     bounds = f"{score(cell.low)}–{score(cell.high)}" if cell.low is not None and cell.high is not None else ""
-    return score(cell.value), bounds, cell.reason or ""
+    return score(cell.value), bounds, cell.note or ""

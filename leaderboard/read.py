@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from benchmark.errors import ResultError
 from benchmark.jsonio import digest_bytes, digest_file, digest_json
@@ -38,20 +41,36 @@ class LoadedResult:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A valid submission with all of its valid results, sorted by file name."""
+    """A valid submission with all of its valid results, sorted by file name.
+
+    ``local``: a run that nobody submitted; its submission is filled in from the detector.
+    """
 
     folder: Path
     submission: Submission
+    local: bool
     verification: Verification | None
     gallery: Gallery | None
     results: tuple[LoadedResult, ...]
 
 
-def submission_folders(submissions: Path) -> tuple[Path, ...]:
-    """Folders under ``submissions/``, sorted by name; hidden ones and plain files are not submissions."""
-    if not submissions.is_dir():
-        raise ResultError(f"{submissions} is no folder; name the folder that holds <slug>/submission.toml")
-    return tuple(sorted(p for p in submissions.iterdir() if p.is_dir() and not p.name.startswith((".", "_"))))
+def submission_folders(roots: Sequence[Path]) -> tuple[Path, ...]:
+    """Folders with a submission.toml or with results under any of ``roots``, sorted by name.
+
+    Raises:
+        ResultError: If a root is no folder, or two roots hold a folder of one name.
+    """
+    found: dict[str, Path] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise ResultError(f"{root} is no folder; name the folder that holds <slug>/submission.toml")
+        for folder in root.iterdir():
+            if not ((folder / "submission.toml").is_file() or any((folder / "results").glob("*.json"))):
+                continue
+            if folder.name in found:
+                raise ResultError(f"{folder} and {found[folder.name]} claim one slug; rename one of them")
+            found[folder.name] = folder
+    return tuple(found[name] for name in sorted(found))
 
 
 def input_digest(folder: Path) -> str:
@@ -64,8 +83,9 @@ def input_digest(folder: Path) -> str:
 def read_entry(folder: Path) -> tuple[Entry | None, list[Problem]]:
     """Read one submission; invalid parts are left out and named."""
     problems: list[Problem] = []
+    local = not (folder / "submission.toml").exists()
     try:
-        submission = load_submission(folder)
+        submission = None if local else load_submission(folder)
         verification = load_verification(folder)
         gallery = load_gallery(folder)
     except ResultError as error:
@@ -84,7 +104,29 @@ def read_entry(folder: Path) -> tuple[Entry | None, list[Problem]]:
     except ResultError as error:
         problems.append(_problem(folder, folder / "gallery" / "gallery.json", error))
         gallery = None
-    return Entry(folder, submission, verification, gallery, tuple(results)), problems
+    try:
+        stated = submission or _local_submission(folder, results[0].result)
+    except ValidationError:
+        return None, [*problems, Problem(folder.name, "the folder's name is no slug: use a-z, 0-9 and -")]
+    return Entry(folder, stated, local, verification, gallery, tuple(results)), problems
+
+
+def _local_submission(folder: Path, result: RunResult) -> Submission:
+    detector = result.detector
+    return Submission(
+        schema_version=1,
+        slug=folder.name,
+        name=detector.title[:300] or detector.name,
+        authors=("local run",),
+        year=int(result.timing.finished[:4]),
+        paper=detector.paper[:300] or None,
+        paper_url=detector.url or None,
+        licence="not submitted",
+        backbone=detector.backbone,
+        training_data=detector.training_data,
+        attacks_run_by="maintainers",
+        notes="A local run that nobody has submitted.",
+    )
 
 
 def _problem(folder: Path, path: Path, error: ResultError) -> Problem:
@@ -131,6 +173,7 @@ def make_record(entry: Entry) -> Record:
     audited = step.step in ("audited", "fully_rerun") and not step.stale
     return Record(
         submission=entry.submission,
+        local=entry.local,
         step=step,
         self_attacked=entry.submission.attacks_run_by == "authors" and not audited,
         gallery=bool(entry.gallery and entry.gallery.items),

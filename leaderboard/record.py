@@ -13,8 +13,8 @@ WORST_CASE = "worst_case"
 ROBUST_SCORE = "robust_score"
 SCALE = 10_000
 
-Row = tuple[str, int, str | None, str | None, str | None, float | None, float | None, float | None, str | None]
-VALUE_FIELDS = ("metric", "shots", "attack", "goal", "epsilon", "value", "low", "high", "reason")
+Row = tuple[str, int, str | None, str | None, str | None, float | None, float | None, float | None, int, str | None]
+VALUE_FIELDS = ("metric", "shots", "attack", "goal", "epsilon", "value", "low", "high", "n", "reason")
 
 
 class Condition(NamedTuple):
@@ -35,13 +35,16 @@ R_CONDITION = Condition(WORST_CASE, "two_sided", None)
 
 
 class Cell(NamedTuple):
-    """One number in ten-thousandths with its interval, or the reason why there is none; ``note`` qualifies it."""
+    """One number in ten-thousandths with its interval, or none.
+
+    ``note`` is the reason where there is no value, else what qualifies it; ``n`` counts the images behind it.
+    """
 
     value: int | None
     low: int | None = None
     high: int | None = None
-    reason: str | None = None
     note: str | None = None
+    n: int = 0
 
 
 def quantum(value: float | None) -> int | None:
@@ -99,9 +102,9 @@ class DatasetRecord(Strict):
 
     def cells(self) -> Iterator[tuple[int, str, Condition, Cell]]:
         """(shots, metric, condition, cell) of every stored value; R always stands under ``R_CONDITION``."""
-        for metric, shots, attack, goal, epsilon, value, low, high, reason in self.values:
+        for metric, shots, attack, goal, epsilon, value, low, high, n, reason in self.values:
             condition = R_CONDITION if metric == ROBUST_SCORE else Condition(attack, goal, epsilon)
-            yield shots, metric, condition, Cell(quantum(value), quantum(low), quantum(high), reason)
+            yield shots, metric, condition, Cell(quantum(value), quantum(low), quantum(high), reason, n)
 
 
 class DetectorRecord(Strict):
@@ -151,6 +154,7 @@ class Record(Strict):
 
     format: Literal[1] = 1
     submission: Submission
+    local: bool
     step: StepRecord
     self_attacked: bool
     gallery: bool
@@ -204,7 +208,7 @@ def dataset_record(result: RunResult, file: str, sha256: str) -> DatasetRecord:
 
 
 def _row(v: MetricValue) -> Row:
-    return (v.metric, v.shots, v.attack, v.goal, v.epsilon, v.value, v.low, v.high, v.reason)
+    return (v.metric, v.shots, v.attack, v.goal, v.epsilon, v.value, v.low, v.high, v.n, v.reason)
 
 
 def _unranked(result: RunResult, clean: MetricValue | None) -> str | None:

@@ -118,5 +118,6 @@ def traits(row: TableRow) -> tuple[str, ...]:
         (detector.random_weights, "random weights"),
         (not detector.differentiable, "not differentiable"),
         (row.record.self_attacked, "self-attacked"),
+        (row.record.local, "local run"),
     )
     return tuple(word for holds, word in marks if holds)
