@@ -13,7 +13,7 @@ from leaderboard.columns import COLUMNS, Column
 from leaderboard.ranks import Rank, order, ranks
 from leaderboard.record import SCALE, Cell
 from leaderboard.table import TableRow, TrackTable, View
-from leaderboard.words import plain_cell, score, traits
+from leaderboard.words import DASH, plain_cell, score, traits
 
 HOME_ORDER = ("few-shot", "zero-shot", "few-shot-672", "embedded", "demo")
 
@@ -37,6 +37,13 @@ class ShownRow:
     glyph: Markup
     cells: tuple[ShownCell, ...]
     traits: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """The printed rank; T marks the league of transductive rows."""
+        if self.rank.rank is None:
+            return DASH
+        return f"T{self.rank.rank}" if self.row.track.detector.transductive else str(self.rank.rank)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ from leaderboard.output import EntryState, Output
 from leaderboard.read import Entry, Problem, input_digest, make_record, read_entry, submission_folders
 from leaderboard.record import Record
 from leaderboard.render import HERE, page
+from leaderboard.shards import shard_files
 from leaderboard.table import TableRow, TrackTable
+from leaderboard.words import file_name
 
 PARALLEL_FROM = 16
 PANELS = {
@@ -182,8 +184,22 @@ def _build_boards(tables: list[TrackTable], output: Output) -> None:
     tabs = [Tab(t.key, t.title, len(t.rows), f"tracks/{t.key}.html") for t in tables]
     home = next((t for t in tables if t.rows), tables[0])
     for table in tables:
+        for path, content in shard_files(table) if table.rows else ():
+            output.write(path, content)
         output.write(f"tracks/{table.key}.html", board_html(table, tabs, root="../", home=False))
     output.write("index.html", board_html(home, tabs, root="", home=True))
+
+
+SCRIPTS = ("store", "model", "table", "state", "controls", "export", "compare", "board")
+
+
+def board_scripts(table: TrackTable) -> tuple[str, ...]:
+    """Scripts of a board page, then the data files of its default view."""
+    view = table.default_view
+    stem = f"data/{table.key}/{file_name(view.dataset)}-{view.shots}"
+    data = [f"data/{table.key}/base.js", f"{stem}.clean.js"]
+    data += [f"{stem}.{file_name(view.condition.attack)}.js"] if view.condition.attack else []
+    return ("static/store.js", *data, *(f"static/{name}.js" for name in SCRIPTS[1:]))
 
 
 def board_html(table: TrackTable, tabs: list[Tab], *, root: str, home: bool) -> str:
@@ -197,7 +213,7 @@ def board_html(table: TrackTable, tabs: list[Tab], *, root: str, home: bool) -> 
         summary=table.summary,
         tabs=tabs,
         board=make_board(table, root=root) if table.rows else None,
-        scripts=(),
+        scripts=board_scripts(table) if table.rows else (),
         command=f"trustad run --track {table.key.rsplit('-v', 1)[0]} --data-root DATA && trustad leaderboard build",
         reported=True,
     )
