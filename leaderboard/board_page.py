@@ -12,7 +12,7 @@ from leaderboard.columns import COLUMNS, Column
 from leaderboard.ranks import Rank, order, ranks
 from leaderboard.record import SCALE, Cell
 from leaderboard.table import TableRow, TrackTable, View
-from leaderboard.words import DASH, plain_cell, score, traits
+from leaderboard.words import place, plain_cell, score, traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,8 @@ class ShownRow:
 
     @property
     def place(self) -> str:
-        """The printed rank; T marks the league of transductive rows."""
-        if self.rank.rank is None:
-            return DASH
-        return f"T{self.rank.rank}" if self.row.track.detector.transductive else str(self.rank.rank)
+        """The printed rank."""
+        return place(self.rank.rank, transductive=self.row.track.detector.transductive)
 
 
 @dataclass(frozen=True, slots=True)

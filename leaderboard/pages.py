@@ -17,7 +17,7 @@ from leaderboard.read import Problem
 from leaderboard.record import Record
 from leaderboard.release import Release, changes
 from leaderboard.render import page
-from leaderboard.reported import reported_tables, reported_tracks
+from leaderboard.reported import ReportedTable, reported_tables
 from leaderboard.shards import shard_files
 from leaderboard.table import TrackTable
 from leaderboard.words import file_name
@@ -58,18 +58,21 @@ def site_files(
     index = index_json(tables, records, edition)
     yield "index.json", index
     yield "feed.xml", atom(records)
-    yield from _board_files(tables, edition)
+    reported = reported_tables(tables)
+    yield from _board_files(tables, reported, edition)
     yield from _bibliography(records, edition)
     yield from _lists(tables, edition)
     versions = [METRICS.get(name) for name in METRICS.names()]
     yield "definitions.html", page("definitions", root="", edition=edition, protocol=PROTOCOL_VERSION, metrics=versions)
     yield "submit.html", page("submit", root="", edition=edition)
     yield "problems.html", page("problems", root="", edition=edition, problems=problems)
-    yield "reported.html", page("reported", root="", edition=edition, blocks=reported_tables(tables))
+    yield "reported.html", page("reported", root="", edition=edition, blocks=reported)
     yield "releases/index.html", _releases_page(releases, index, edition)
 
 
-def _board_files(tables: Sequence[TrackTable], edition: str) -> Iterator[tuple[str, str]]:
+def _board_files(
+    tables: Sequence[TrackTable], reported: Sequence[ReportedTable], edition: str
+) -> Iterator[tuple[str, str]]:
     tabs = [Tab(t.key, t.title, len(t.rows), f"tracks/{t.key}.html") for t in tables]
     home = next((t for t in tables if t.rows), tables[0])
     for table in tables:
@@ -78,29 +81,24 @@ def _board_files(tables: Sequence[TrackTable], edition: str) -> Iterator[tuple[s
             yield from shard_files(table)
             for name, write in FORMATS.items():
                 yield f"exports/{table.key}.{SUFFIXES[name]}", write(sheet(board))
-        yield f"tracks/{table.key}.html", _board_html(table, board, tabs, root="../", home=False, edition=edition)
+        name = table.key.rsplit("-v", 1)[0]
+        values = {
+            "edition": edition,
+            "key": table.key,
+            "summary": table.summary,
+            "tabs": tabs,
+            "board": board,
+            "scripts": board_scripts(board) if board else (),
+            "command": f"trustad run --track {name} --data-root DATA\n"
+            f"trustad leaderboard build --submissions runs/{name}",
+            "reported": [block for block in reported if block.track == name],
+        }
+        yield (
+            f"tracks/{table.key}.html",
+            page("board", root="../", home=False, heading=f"{table.title} track", **values),
+        )
         if table is home:
-            yield "index.html", _board_html(table, board, tabs, root="", home=True, edition=edition)
-
-
-def _board_html(
-    table: TrackTable, board: Board | None, tabs: Sequence[Tab], *, root: str, home: bool, edition: str
-) -> str:
-    name = table.key.rsplit("-v", 1)[0]
-    return page(
-        "board",
-        root=root,
-        edition=edition,
-        home=home,
-        heading="Ranking" if home else f"{table.title} track",
-        key=table.key,
-        summary=table.summary,
-        tabs=tabs,
-        board=board,
-        scripts=board_scripts(board) if board else (),
-        command=f"trustad run --track {name} --data-root DATA && trustad leaderboard build --submissions runs/{name}",
-        reported=name in reported_tracks(),
-    )
+            yield "index.html", page("board", root="", home=True, heading="Ranking", **values)
 
 
 def board_scripts(board: Board) -> tuple[str, ...]:

@@ -46,7 +46,13 @@ def environment() -> Environment:
         heat=heat,
     )
     env.globals.update(
-        POLICY=POLICY, DASH=words.DASH, GOALS=words.GOALS, STEPS=words.STEPS, COLUMNS=COLUMNS, scatter=scatter
+        POLICY=POLICY,
+        DASH=words.DASH,
+        GOALS=words.GOALS,
+        STEPS=words.STEPS,
+        COLUMNS=COLUMNS,
+        scatter=scatter,
+        place=words.place,
     )
     return env
 

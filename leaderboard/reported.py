@@ -56,6 +56,7 @@ class _File(Strict):
 class ReportedRow:
     """A reported figure and the row of the board that measured the same, if any."""
 
+    dataset: str
     metric: str
     shots: str
     reported: str
@@ -67,10 +68,10 @@ class ReportedRow:
 
 @dataclass(frozen=True, slots=True)
 class ReportedTable:
-    """A block as the page prints it."""
+    """All figures of one method and track from one source."""
 
     label: str
-    dataset: str
+    track: str
     citation: str
     url: str
     note: str
@@ -83,26 +84,18 @@ def load_reported() -> _File:
     return _File.model_validate_json(canonical_json(tomllib.loads(text)))
 
 
-def reported_tracks() -> frozenset[str]:
-    """Tracks for which there are literature values."""
-    return frozenset(block.track for block in load_reported().blocks)
-
-
 def reported_tables(tables: Sequence[TrackTable]) -> list[ReportedTable]:
-    """All blocks, each figure beside the measured one of the same method, data set, support size and track."""
+    """All figures, each beside the measured one of the same method, data set, support size and track."""
     data = load_reported()
     sources = {source.key: source for source in data.sources}
-    measured = {name: table for table in tables for name in [table.key.rsplit("-v", 1)[0]] if table.expected}
+    measured = {table.key.rsplit("-v", 1)[0]: table for table in tables if table.expected}
+    groups: dict[tuple[str, str, str, str], list[ReportedRow]] = {}
+    for block in data.blocks:
+        key = (block.label, block.track, block.source, block.note)
+        groups.setdefault(key, []).extend(_rows(block, measured.get(block.track)))
     return [
-        ReportedTable(
-            block.label,
-            block.dataset,
-            sources[block.source].citation,
-            sources[block.source].url,
-            block.note,
-            tuple(_rows(block, measured.get(block.track))),
-        )
-        for block in data.blocks
+        ReportedTable(label, track, sources[source].citation, sources[source].url, note, tuple(rows))
+        for (label, track, source, note), rows in groups.items()
     ]
 
 
@@ -112,8 +105,9 @@ def _rows(block: ReportedBlock, table: TrackTable | None) -> Iterator[ReportedRo
         slug, cell = _measured(block, value, table)
         reported = quantum(value.percent / 100)
         difference = DASH if cell.value is None or reported is None else score(cell.value - reported)
+        shots = shots_words(value.shots)
         yield ReportedRow(
-            value.metric, shots_words(value.shots), printed, block.provenance, score(cell.value), slug, difference
+            block.dataset, value.metric, shots, printed, block.provenance, score(cell.value), slug, difference
         )
 
 

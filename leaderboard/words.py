@@ -111,6 +111,13 @@ def _memory(datasets: Sequence[DatasetRecord]) -> float | None:
 _COSTS = {"seconds": _seconds, "passes": _passes, "memory": _memory}
 
 
+def place(rank: int | None, *, transductive: bool) -> str:
+    """A printed rank; T marks the league of transductive rows."""
+    if rank is None:
+        return DASH
+    return f"T{rank}" if transductive else str(rank)
+
+
 def file_name(name: str) -> str:
     """A name from a result file as part of a path and an address: nothing in it can leave its folder."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "-", name)
