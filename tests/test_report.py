@@ -87,6 +87,14 @@ def test_attacks_on_a_part_of_the_images_are_left_out(section: Section) -> None:
     assert {d.attack for d in section.drops} == set(SHIFTS)
 
 
+def test_every_interval_holds_its_value(section: Section) -> None:
+    estimates = [e for d in section.drops for e in (d.clean, d.attacked, d.drop)]
+    estimates += [e for c in section.calibrations for e in (c.nll, c.brier, *(c.lowered or ()))]
+    estimates += [e for f in section.flags for e in (f.rise, f.auroc)]
+    for estimate in estimates:
+        assert estimate.low - 1e-9 <= estimate.value <= estimate.high + 1e-9
+
+
 def test_noise_is_not_judged_against_itself_and_does_not_exceed_itself(section: Section) -> None:
     for drop in section.drops:
         assert (drop.beyond_noise is None) == (drop.attack == "sign_noise")

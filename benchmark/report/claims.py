@@ -59,9 +59,9 @@ class Flag:
 
     @property
     def verdict(self) -> str:
-        """``works``, ``broken`` (attacked images look MORE certain than clean) or ``undecided``, at 95 %."""
+        """``above chance``, ``broken`` (attacked images look MORE certain than clean) or ``undecided``, at 95 %."""
         if self.auroc.low > 0.5:
-            return "works"
+            return "above chance"
         return "broken" if self.auroc.high < 0.5 else "undecided"
 
 

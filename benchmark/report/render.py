@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from benchmark.episode_scores import grey_levels
 from benchmark.jsonio import atomic_write
-from benchmark.report.claims import CONTROLS, LOSSES, Section, interval
+from benchmark.report.claims import LOSSES, Section, interval
 from benchmark.report.figures import TEMPLATES, line_chart
 from benchmark.report.study import METRICS, Estimate
 
@@ -47,10 +47,8 @@ def figures(section: Section) -> dict[str, Markup]:
             auroc.setdefault(drop.attack, {"0": drop.clean})[drop.epsilon] = drop.attacked
     flag: dict[str, dict[str, Estimate]] = {}
     for row in section.flags:
-        if row.goal != "two_sided" and row.attack in CONTROLS:
-            continue
-        name = row.attack if row.goal == "two_sided" else f"{row.attack}, {row.goal}"
-        flag.setdefault(name, {})[row.epsilon] = row.auroc
+        if row.goal == "two_sided":
+            flag.setdefault(row.attack, {})[row.epsilon] = row.auroc
     where = f"{section.detector} on {section.dataset}"
     return {
         "auroc": Markup(line_chart(f"AUROC under attack, {where}", ["0", *ticks], auroc, "AUROC", 0.5)),

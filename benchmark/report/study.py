@@ -44,8 +44,8 @@ class Estimate:
 
     @classmethod
     def of(cls, draw: Floats) -> Estimate:
-        """From a draw [1 + resamples]."""
-        interval = percentile_interval(draw[1:])
+        """From a draw [1 + resamples]; the replicates are centred on the value (ECE and AP resample with a bias)."""
+        interval = percentile_interval(draw[1:] - draw[1:].mean() + draw[0])
         return cls(float(draw[0]), interval.low, interval.high)
 
 
