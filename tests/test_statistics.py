@@ -83,9 +83,10 @@ def test_auroc_interval_covers() -> None:
 def test_resamples_are_stratified_and_shared_by_key() -> None:
     labels = np.array([0, 1, 0, 1, 1])
     counts = bootstrap.resample_counts(labels, "embedded/digits/3", 500)
-    assert (counts[labels == 1].sum(axis=0) == 3).all()
-    assert (counts[labels == 0].sum(axis=0) == 2).all()
-    assert counts.mean(axis=1) == pytest.approx(np.ones(5), abs=0.15)
+    assert (counts[labels == 1].sum(axis=0) == 2).all()
+    assert (counts[labels == 0].sum(axis=0) == 1).all()
+    assert counts[labels == 1].mean(axis=1) == pytest.approx(np.full(3, 2 / 3), abs=0.15)
+    assert bootstrap.resample_counts([0, 1, 1], "k", 4)[0].tolist() == [1, 1, 1, 1]
     assert (counts == bootstrap.resample_counts(labels, "embedded/digits/3", 500)).all()
     assert (counts != bootstrap.resample_counts(labels, "embedded/digits/4", 500)).any()
 
@@ -111,8 +112,17 @@ def test_other_replicates_are_the_metrics_of_the_resamples() -> None:
         for metric, fast in ((threshold.f1, confusion.f1()), (threshold.g_mean, confusion.g_mean())):
             slow = bootstrap.metric_replicates(metric, (labels, flagged[row]), counts)
             assert fast[row] == pytest.approx(slow)
-    means = bootstrap.mean_replicates(scores, counts)
+    means = bootstrap.mean_replicates(labels, scores, counts)
     assert means[1, 4] == pytest.approx(np.repeat(scores[1], counts[:, 4]).mean())
+
+
+def test_the_spread_of_replicates_is_the_unbiased_standard_error_even_in_a_tiny_category() -> None:
+    labels, values = np.array([0] * 5 + [1] * 20), np.random.default_rng(5).normal(size=(1, 25))
+    replicates = bootstrap.mean_replicates(labels, values, bootstrap.resample_counts(labels, "k", 20000))
+    normal, anomalous = values[0, :5], values[0, 5:]
+    expected = 0.2**2 * normal.var(ddof=1) / 5 + 0.8**2 * anomalous.var(ddof=1) / 20
+    assert replicates.var() == pytest.approx(expected, rel=0.04)
+    assert replicates.mean() == pytest.approx(values.mean(), abs=0.01)
 
 
 def test_macro_mean_leaves_out_categories_without_a_value() -> None:
