@@ -29,8 +29,8 @@ ARCHIVE_ERRORS = (
     *(EOFError, OSError, ValueError, NotImplementedError),
 )
 
-Progress = Callable[[int, int | None], None]
-"""Called with bytes so far and the total, or None where the server does not say."""
+Progress = Callable[[int, int], None]
+"""Called with bytes so far and the total; where the server gives no total, with bytes so far twice."""
 
 
 def fetch(name: str, archive: Archive, root: Path, progress: Progress) -> Path:
@@ -82,7 +82,7 @@ def _receive(response: IO[bytes], part: Path, have: int, total: int | None, prog
         while block := response.read(BLOCK):
             out.write(block)
             have += len(block)
-            progress(have, total)
+            progress(have, total or have)
     if total is not None and have < total:
         raise OSError(f"connection closed after {have} of {total} bytes")
 

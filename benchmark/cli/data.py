@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from benchmark.cli.progress import reporter
 from benchmark.errors import DataError, UsageError
 from benchmark.registry import DATASETS
 from benchmark.types.data import Dataset
@@ -55,8 +56,13 @@ def prepare(
         print(f"Put it below {root / name}, then run `trustad data verify {name} --root {root}`.")
         return
     _accept(f"{info.title} ({info.licence}, {info.url})", accept_licence)
-    with _progress(archive.filename) as progress:
-        target = fetch(name, archive, root, progress)
+    with reporter("auto") as report:
+        target = fetch(
+            name,
+            archive,
+            root,
+            lambda done, total: report(done >> 20, max(total >> 20, 1), f"MiB of {archive.filename}"),
+        )
     print(f"{target}\nNow run `trustad data verify {name} --root {root}`.")
 
 
@@ -143,23 +149,6 @@ def _accept(what: str, accepted: bool) -> None:
     print(f"{what}\nDo you accept the licence? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise UsageError("licence not accepted; nothing was downloaded")
-
-
-def _progress(title: str) -> Any:
-    """A context manager giving a callback (bytes so far, total): a bar on a terminal, else nothing."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    @contextmanager
-    def shown() -> Any:
-        columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-
-    return shown()
 
 
 def _print_json(rows: Sequence[Any]) -> None:
