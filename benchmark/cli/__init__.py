@@ -22,6 +22,7 @@ app = cyclopts.App(
 )
 app.command("benchmark.cli.run:run", name="run")
 app.command("benchmark.cli.listing:app", name="list")
+app.command("benchmark.cli.data:app", name="data")
 app.command("benchmark.cli.leaderboard:app", name="leaderboard")
 
 
