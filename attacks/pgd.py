@@ -21,26 +21,35 @@ from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
 from benchmark.types.detector import Prediction
 
 WIDE = 0.05
+SHARPNESS = 0.5
 
 
-def lowered(prediction: Prediction) -> Tensor:
-    """What to push down so that the score falls: the log-sum-exp of the top 5 % of the map, else the score.
+def softened(prediction: Prediction) -> Tensor:
+    """What to move so that the score moves [b]: the score plus a log-sum-exp of the top 5 % of the map.
 
-    Pushing only the patches that make the score today lets others take their place; the wide top keeps all of
-    them in view. The temperature is the (detached) spread of the top values, so the objective does not depend
-    on the map's unit.
+    Pushing only the patches that make the score today lets others take their place, and pulling only those leaves the
+    next ones idle; the soft, widened top keeps all of them in view. It is scaled to the size of the score, so that
+    neither term drowns the other whatever the map's unit; its temperature is half the standard deviation of the top
+    values. Scales are held constant.
     """
+    score = prediction.score
     if prediction.anomaly_map is None or not prediction.anomaly_map.requires_grad:
-        return prediction.score
+        return score
     values = prediction.anomaly_map.flatten(1)
     top = values.topk(max(1, math.ceil(WIDE * values.shape[1])), dim=1).values
-    spread = top.detach().std(dim=1, correction=0).clamp(min=1e-6)
-    return torch.logsumexp(top / spread[:, None], dim=1) * spread
+    spread = SHARPNESS * top.detach().std(dim=1, correction=0, keepdim=True).clamp(min=1e-6)
+    soft = (torch.logsumexp(top / spread, dim=1, keepdim=True) * spread)[:, 0]
+    return score + soft * (score.abs() / soft.abs().clamp(min=1e-6)).detach()
 
 
-def harm(prediction: Prediction, labels: Tensor) -> Tensor:
-    """Objective [b] to climb: the score for normals, the widened top (negated) for anomalies."""
-    return torch.where(labels > 0, -lowered(prediction), prediction.score)
+def climbed(target: Target, batch: AttackBatch, levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Value to climb [B] (`softened`, in the harmful direction), true score [B] and gradient [B, 3, H, W] at images."""
+
+    def objective(images: Tensor) -> tuple[Tensor, Tensor]:
+        prediction = target.predict(images)
+        return softened(prediction) * batch.direction, prediction.score
+
+    return ascent(objective, levels)
 
 
 class Best:
@@ -86,15 +95,10 @@ class PGDScore(Attack):
 
     def climb(self, target: Target, batch: AttackBatch, ball: Ball, levels: Tensor, best: Best) -> None:
         """One run from ``levels``; every visited image is offered to ``best``."""
-
-        def objective(images: Tensor) -> tuple[Tensor, Tensor]:
-            prediction = target.predict(images)
-            return harm(prediction, batch.labels), prediction.score
-
         step = 2.5 * ball.epsilon / self.steps
         for _ in range(self.steps):
             candidate = ball.quantise(levels)
-            scores, gradient = ascent(objective, candidate)
+            _, scores, gradient = climbed(target, batch, candidate)
             best.update(candidate, scores)
             levels = ball.clip(levels + step * gradient.sign())
         candidate = ball.quantise(levels)
@@ -115,8 +119,8 @@ class PGDScore100(PGDScore):
     steps = 100
 
 
-class PGDScoreR5(PGDScore):
+class PGDScoreRestarts(PGDScore):
     """Five random restarts."""
 
-    card = CARDS["pgd_score_r5"]
+    card = CARDS["pgd_score_restarts"]
     restarts = 5

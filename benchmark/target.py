@@ -97,9 +97,7 @@ class BoundTarget:
 
     def features(self, images: Tensor) -> Features:
         if not isinstance(self._fitted, FeatureScorer):
-            raise NotApplicableError(
-                "the detector has no tokens: it is not a head on a frozen feature extractor"
-            )
+            raise NotApplicableError("the detector has no tokens: it is not a head on a frozen feature extractor")
         return self._fitted.extractor(self._counted(images, 1))
 
     def surrogate_logit(self, images: Tensor) -> Tensor:
@@ -122,9 +120,7 @@ class BoundTarget:
 
     def _rule(self) -> FlagModel:
         if self._flag is None:
-            raise NotApplicableError(
-                "no calibrator: it needs normal and anomalous clean images in the other fold"
-            )
+            raise NotApplicableError("no calibrator: it needs normal and anomalous clean images in the other fold")
         return self._flag
 
     def _detector(self, rows: Tensor | None) -> FittedDetector:
@@ -170,6 +166,4 @@ def _mean(draws: list[Prediction]) -> Prediction:
         return first
     maps = [draw.anomaly_map for draw in draws if draw.anomaly_map is not None]
     anomaly_map = torch.stack(maps).mean(0) if maps else None
-    return Prediction(
-        torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma
-    )
+    return Prediction(torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma)
