@@ -6,18 +6,14 @@ the score. As in `attacks.pgd`, values and gradients are those of the quantised 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import torch
 from torch import Tensor
 
 from attacks.cards import CARDS
-from attacks.gradients import score
-from attacks.pgd import Best, climbed
+from attacks.pgd import MOMENTUM, Best, PGDScore
 from attacks.projection import Ball
-from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
+from benchmark.types.attack import AttackBatch, Target
 
-MOMENTUM = 0.75
 MIN_INCREASES = 0.75
 MIN_STEP = 0.25
 """Smallest step in grey levels: smaller ones cannot move a quantised image within the remaining iterations."""
@@ -33,22 +29,31 @@ def checkpoints(steps: int) -> list[int]:
     return sorted(set(found))
 
 
-class APGDScore(Attack):
-    """Auto-PGD with momentum 0.75 and halvings at the published checkpoints; never worse than the clean image."""
+class APGDScore(PGDScore):
+    """Auto-PGD with momentum 0.75 and halvings at the published checkpoints; every sample has its own step size."""
 
     card = CARDS["apgd_score"]
-    steps = 40
 
-    def __init__(self) -> None:
-        self.config = {"steps": self.steps, "momentum": MOMENTUM}
-
-    def perturb(self, target: Target, batch: AttackBatch, epsilons: Sequence[int]) -> Iterator[Tensor]:
-        clean_score = score(target, batch.images)
-        for epsilon in epsilons:
-            ball, best = Ball.around(batch.images, epsilon), Best(batch, clean_score)
-            start = ball.random_start(random_uniform(batch, self.name, epsilon, 0))
-            climb(target, batch, start, ball, best, self.steps)
-            yield best.images
+    def climb(self, target: Target, batch: AttackBatch, ball: Ball, levels: Tensor, best: Best) -> None:
+        pace, reviews, last = _Pace(levels, 2.0 * ball.epsilon), checkpoints(self.steps), 0
+        previous = levels
+        for index in range(self.steps):
+            candidate = ball.quantise(levels)
+            value, merit, gradient = self.slope(target, batch, candidate)
+            best.update(candidate, merit)
+            pace.record(value, levels, gradient)
+            if index in reviews:
+                back = pace.review(index - last)[:, None, None, None]
+                levels = torch.where(back, pace.levels, levels)
+                previous = torch.where(back, pace.levels, previous)
+                gradient = torch.where(back, pace.gradient, gradient)
+                last = index
+            stepped = ball.clip(levels + pace.step[:, None, None, None] * gradient.sign())
+            share = MOMENTUM if index else 1.0
+            moved = ball.clip(levels + share * (stepped - levels) + (1 - share) * (levels - previous))
+            levels, previous = moved, levels
+        candidate = ball.quantise(levels)
+        best.update(candidate, self.merit(target, batch, candidate))
 
 
 class APGDScore10(APGDScore):
@@ -56,32 +61,6 @@ class APGDScore10(APGDScore):
 
     card = CARDS["apgd_score_10"]
     steps = 10
-
-
-def climb(target: Target, batch: AttackBatch, start: Tensor, ball: Ball, best: Best, steps: int) -> None:
-    """One run of Auto-PGD from ``start``; every sample has its own step size. Visited images are offered to
-    ``best``."""
-    levels = previous = start
-    pace, reviews, last = _Pace(start, 2.0 * ball.epsilon), checkpoints(steps), 0
-    for index in range(steps):
-        candidate = ball.quantise(levels)
-        value, scores, gradient = climbed(target, batch, candidate)
-        best.update(candidate, scores)
-        pace.record(value, levels, gradient)
-        if index in reviews:
-            back = pace.review(index - last)[:, None, None, None]
-            levels, previous, gradient = (
-                torch.where(back, pace.levels, levels),
-                torch.where(back, pace.levels, previous),
-                torch.where(back, pace.gradient, gradient),
-            )
-            last = index
-        stepped = ball.clip(levels + pace.step[:, None, None, None] * gradient.sign())
-        share = MOMENTUM if index else 1.0
-        moved = ball.clip(levels + share * (stepped - levels) + (1 - share) * (levels - previous))
-        levels, previous = moved, levels
-    candidate = ball.quantise(levels)
-    best.update(candidate, score(target, candidate))
 
 
 class _Pace:

@@ -90,6 +90,36 @@ _ALL = (
         _MADRY,
         _MADRY_URL,
     ),
+    AttackCard(
+        "mask_flip",
+        1,
+        "white_box",
+        "Moves defects out of, or background into, the detector's foreground mask.",
+        uses_masks=True,
+    ),
+    AttackCard(
+        "pgd_map",
+        1,
+        "white_box",
+        "Raises the anomaly map off the defect and lowers it on the defect.",
+        "Nafez et al. 2025, PatchGuard",
+        "https://arxiv.org/abs/2506.09237",
+        uses_masks=True,
+    ),
+    AttackCard(
+        "flag_adaptive",
+        1,
+        "white_box",
+        "Crosses the decision threshold with an entropy below the flag; knows the calibrator.",
+    ),
+    AttackCard(
+        "torchattacks",
+        1,
+        "surrogate",
+        "A family: torchattacks:PGD, torchattacks:MIFGSM ... against the linear head.",
+        "Kim 2020, Torchattacks",
+        "https://arxiv.org/abs/2010.01950",
+    ),
 )
 
 CARDS: dict[str, AttackCard] = {card.name: card for card in _ALL}

@@ -40,18 +40,21 @@ class SquareScore(Attack):
         self.config = {"queries": self.queries}
 
     def perturb(self, target: Target, batch: AttackBatch, epsilons: Sequence[int]) -> Iterator[Tensor]:
-        clean_score = score(target, batch.images)
+        def merit(levels: Tensor) -> Tensor:
+            return score(target, levels) * batch.direction
+
+        clean_merit = merit(batch.images)
         for epsilon in epsilons:
-            ball, best = Ball.around(batch.images, epsilon), Best(batch, clean_score)
+            ball, best = Ball.around(batch.images, epsilon), Best(batch, clean_merit)
             generators = [
                 torch.Generator().manual_seed(keyed_seed(name, self.name, epsilon, 0)) for name in batch.sample_ids
             ]
             candidate = ball.quantise(ball.origin + epsilon * _stripes(batch, generators))
-            best.update(candidate, score(target, candidate))
+            best.update(candidate, merit(candidate))
             for query in range(1, self.queries):
                 side = square_side(query, self.queries, *batch.images.shape[2:])
                 candidate = _with_squares(best.levels, ball, side, generators)
-                best.update(candidate, score(target, candidate))
+                best.update(candidate, merit(candidate))
             yield best.images
 
 
