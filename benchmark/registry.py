@@ -99,8 +99,8 @@ DETECTORS: Registry[Any] = Registry(
 BACKBONES: Registry[Any] = Registry(
     "backbone",
     {
-        "embedded": "detectors.backbones.embedded:EXTRACTOR",
-        "gabor": "detectors.backbones.gabor:EXTRACTOR",
+        "embedded": "detectors.backbones.shipped:embedded",
+        "gabor": "detectors.backbones.shipped:gabor",
     },
     "trustad.backbones",
 )
@@ -136,9 +136,22 @@ DATASETS: Registry[Any] = Registry(
     "dataset",
     {
         "digits": "benchmark.datasets.digits:Digits",
-        "mvtec_ad": "benchmark.datasets.mvtec:MVTecAD",
-        "folder": "benchmark.datasets.mvtec:Folder",
         "procedural": "benchmark.datasets.procedural:Procedural",
+        "folder": "benchmark.datasets.mvtec:Folder",
+        "mvtec_ad": "benchmark.datasets.mvtec:MVTecAD",
+        "visa": "benchmark.datasets.visa:VisA",
+        "btad": "benchmark.datasets.industrial:BTAD",
+        "mpdd": "benchmark.datasets.mvtec:MPDD",
+        "magnetic_tile": "benchmark.datasets.industrial:MagneticTile",
+        "mvtec_loco": "benchmark.datasets.industrial:MVTecLOCO",
+        "mvtec_ad_2": "benchmark.datasets.industrial:MVTecAD2",
+        "real_iad": "benchmark.datasets.realiad:RealIAD",
+        "bmad": "benchmark.datasets.medical:BMAD",
+        "bmad_image": "benchmark.datasets.medical:BMADImage",
+        "isic": "benchmark.datasets.medical:ISIC",
+        "colondb": "benchmark.datasets.medical:ColonDB",
+        "clinicdb": "benchmark.datasets.medical:ClinicDB",
+        "tn3k": "benchmark.datasets.medical:TN3K",
     },
     "trustad.datasets",
 )

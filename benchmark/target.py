@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from benchmark.calibration.calibrators import Platt
 from benchmark.errors import NotApplicableError
+from benchmark.metrics.threshold import best_f1_threshold
+from benchmark.metrics.uncertainty import entropy
 from benchmark.types.detector import (
     Features,
     FeatureScorer,
@@ -36,6 +41,15 @@ class FlagModel:
     intercept: float
     entropy_limit: float
     threshold: float
+
+
+def clean_flag(scores: ArrayLike, labels: Sequence[int]) -> FlagModel:
+    """The rule that a defender would fit to all clean scores and labels; only attackers use it."""
+    values = np.asarray(scores, np.float64)
+    platt = Platt.fit(values, labels)
+    limit = float(np.quantile(entropy(platt.probability(values)), 0.95))
+    intercept = platt.intercept - platt.slope * platt.centre
+    return FlagModel(platt.slope, intercept, limit, best_f1_threshold(labels, values))
 
 
 class BoundTarget:

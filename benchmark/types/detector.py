@@ -11,6 +11,7 @@ runs the extractor once per image batch and condition and feeds every head.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -114,6 +115,11 @@ class Extractor(Protocol):
         """File or model name -> SHA-256 of the weights in use."""
         ...
 
+    @property
+    def random_weights(self) -> bool:
+        """The weights are seeded, not trained: listed, never ranked."""
+        ...
+
     def __call__(self, images: Tensor) -> Features: ...
 
     def to(self, device: str) -> Extractor: ...
@@ -129,6 +135,10 @@ class FittedDetector(ABC):
     def state(self) -> dict[str, Tensor]:
         """The fitted tensors by name, for save/load round trips and digests."""
         return {}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> FittedDetector:
+        """This detector with the fitted tensors of `state`, as read back from a file."""
+        raise NotImplementedError(f"{type(self).__name__} cannot take a saved state")
 
 
 class FeatureScorer(FittedDetector):
@@ -203,6 +213,12 @@ class Detector(ABC):
         Raises:
             NotApplicableError: If the method cannot run on this support, with the reason.
         """
+
+    def to(self, device: str) -> Detector:
+        """A copy on a torch device; frozen weights that are there already are shared."""
+        moved = copy.copy(self)
+        moved.extractor = None if self.extractor is None else self.extractor.to(device)
+        return moved
 
     def fit_transductive(self, support: Support, query: Sequence[tuple[str, Tensor]], *, seed: int) -> FittedDetector:
         """Fit to (sample_id, canonical uint8 [3, H, W]) pairs of the unlabelled query set; transductive cards only."""

@@ -1,0 +1,1 @@
+"""Robust score, intervals and rank intervals (PROTOCOL section 7)."""
