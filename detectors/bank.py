@@ -47,9 +47,7 @@ class FeatureCache:
 CACHE = FeatureCache()
 
 
-def support_features(
-    extractor: Extractor, support: Support, angles: Sequence[float] = (0.0,)
-) -> list[Features]:
+def support_features(extractor: Extractor, support: Support, angles: Sequence[float] = (0.0,)) -> list[Features]:
     """Features of every view of every support image, image by image, each a batch of one.
 
     Raises:

@@ -73,6 +73,4 @@ class GlobalKNN(Detector):
     def fit(self, support: Support, *, seed: int) -> FittedKNN:
         """Keep the references' global features."""
         features = support_features(self.extractor, support)
-        return FittedKNN(
-            self.extractor, torch.cat([global_feature(view) for view in features]), self.neighbours
-        )
+        return FittedKNN(self.extractor, torch.cat([global_feature(view) for view in features]), self.neighbours)

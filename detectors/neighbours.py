@@ -61,9 +61,7 @@ def _search(queries: Tensor, bank: Tensor, k: int, metric: Metric) -> Tensor:
         similarity = queries @ block.T
         if metric == "l2":
             similarity -= block.square().sum(1) / 2
-        value, row = (
-            similarity.topk(min(k, len(block)), dim=1) if k > 1 else similarity.max(dim=1, keepdim=True)
-        )
+        value, row = similarity.topk(min(k, len(block)), dim=1) if k > 1 else similarity.max(dim=1, keepdim=True)
         best, order = torch.cat([best, value], dim=1).topk(min(k, best.shape[1] + value.shape[1]), dim=1)
         index = torch.cat([index, row + start], dim=1).gather(1, order)
     return index

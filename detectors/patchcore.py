@@ -94,7 +94,7 @@ class FittedPatchCore(FeatureScorer):
         return Prediction(score, distances, features.region, MAP_SIGMA)
 
     def _weight(self, patch: Tensor, winner: Tensor) -> Tensor:
-        """1 - softmax of the distance to the winner among its b nearest rows (equation 7); 1 if it is alone."""
+        """1 - softmax of the distance to the winner among its b nearest rows (equation 7); 1 if alone."""
         if len(self.bank) == 1:
             return torch.ones_like(patch[:, 0])
         count = min(self.reweight_neighbours, len(self.bank))

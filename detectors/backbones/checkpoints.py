@@ -42,9 +42,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"found SHA-256 {digest_file(path)}; fetch the file again"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(
-            f"{path}: holds {type(state).__name__}, not a flat table of tensors; export `state_dict()`"
-        )
+        raise WeightsError(f"{path}: holds {type(state).__name__}, not a flat table of tensors; export `state_dict()`")
     return state
 
 

@@ -29,9 +29,7 @@ class ViTNetwork(nn.Module):
     weights: Mapping[str, str] = {}
     random_weights = False
 
-    def __init__(
-        self, model: Any, layers: tuple[int, ...] | None, *, release_positions: bool = False
-    ) -> None:
+    def __init__(self, model: Any, layers: tuple[int, ...] | None, *, release_positions: bool = False) -> None:
         """Wrap a model.
 
         Args:
@@ -77,9 +75,7 @@ class _PositionGrid:
         self.trained: Tensor = model.pos_embed.detach()
         self.side = int(model.patch_embed.grid_size[0])
         self.prefix = 0 if model.no_embed_class else model.num_prefix_tokens
-        self.antialias = bool(
-            model.no_embed_class
-        )  # the register models were released with antialias and no offset
+        self.antialias = bool(model.no_embed_class)  # the register models were released with antialias and no offset
 
     def set(self, rows: int, columns: int) -> None:
         if self.model.patch_embed.grid_size == (rows, columns):
@@ -168,9 +164,7 @@ def weights_of(name: str) -> Weights:
         return WEIGHTS[name]
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        raise UnknownNameError(
-            "backbone", name, [*WEIGHTS, *BACKBONES.names()], "Any timm model name works too."
-        )
+        raise UnknownNameError("backbone", name, [*WEIGHTS, *BACKBONES.names()], "Any timm model name works too.")
     config = timm.get_pretrained_cfg(name if tag else architecture, allow_unregistered=False)
     full = name if tag or not config.tag else f"{architecture}.{config.tag}"
     return Weights(name, full, config.license or "see its page", None, config.hf_hub_id or "")
@@ -183,9 +177,7 @@ def resolve_layers(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
         UsageError: If one does not exist.
     """
     if any(not -depth <= layer < depth for layer in layers):
-        raise UsageError(
-            f"layers {list(layers)} do not exist; allowed are 0 to {depth - 1}, or negative from the end"
-        )
+        raise UsageError(f"layers {list(layers)} do not exist; allowed are 0 to {depth - 1}, or negative from the end")
     return tuple(sorted({layer % depth for layer in layers}))
 
 
@@ -206,9 +198,7 @@ def _create(architecture: str, layers: tuple[int, ...] | None) -> tuple[nn.Modul
     return timm.create_model(architecture, features_only=True, **indices), False
 
 
-def _wrap(
-    model: nn.Module, is_vit: bool, layers: tuple[int, ...] | None, architecture: str
-) -> ViTNetwork | CNNNetwork:
+def _wrap(model: nn.Module, is_vit: bool, layers: tuple[int, ...] | None, architecture: str) -> ViTNetwork | CNNNetwork:
     release = "_dinov2" in architecture
     return ViTNetwork(model, layers, release_positions=release) if is_vit else CNNNetwork(model)
 
@@ -233,9 +223,7 @@ def _seeded(name: str, layers: tuple[int, ...] | None, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name in BACKBONES:
-            raise UsageError(
-                f"seeded:{name} has no random twin; use a timm name or torchvision/NAME after `seeded:`"
-            )
+            raise UsageError(f"seeded:{name} has no random twin; use a timm name or torchvision/NAME after `seeded:`")
         if name.startswith("torchvision/"):
             network: Any = StackNetwork(_torchvision_model(name.removeprefix("torchvision/")), layers)
         else:
@@ -250,7 +238,7 @@ def _seeded(name: str, layers: tuple[int, ...] | None, seed: int) -> Network:
 
 
 def _open_residual_branches(model: nn.Module) -> None:
-    """Set the gains that start training at (nearly) zero, LayerScale and last batch norms, to 1: random blocks count."""
+    """Set gains that start training near zero (LayerScale, last batch norms) to 1, so that blocks count."""
     with torch.no_grad():
         for name, gain in model.named_parameters():
             if gain.ndim == 1 and not name.endswith("bias") and gain.abs().max() < 1e-3:

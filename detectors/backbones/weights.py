@@ -1,10 +1,8 @@
 """Which file holds the weights of which backbone, where it comes from, and where it lies. Imports no torch.
 
-Nothing here downloads by itself: `locate` looks into the weights folder and the Hugging Face cache, `fetch`
-is asked for.
-SHA-256 values are recorded only where the publisher states them; elsewhere the hub's own digest of the file
-(the blob name in
-its cache) is the reference, and a file in the weights folder has none.
+Nothing here downloads by itself: `locate` looks into the weights folder and the Hugging Face cache. SHA-256 values are
+taken from where the publisher states them: file names that carry one (torch.hub's convention) and the hub's blob names;
+for other files none is known, and what was found is recorded in the results.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class Weights:
         file: File name in the repository.
         revision: Branch or commit of the repository.
         original: File name in the authors' own layout that is accepted too, or "".
-        sha256: Published SHA-256 or its published beginning (torchvision names carry 8 digits), or None.
+        sha256: Published SHA-256, or None.
     """
 
     name: str
@@ -74,9 +72,7 @@ def _table() -> Iterator[Weights]:
         yield _timm(f"{stem}_reg", registers, "Apache-2.0", megabytes, f"{stem}_reg4_pretrain.pth")
     for tail, (size, megabytes) in _DINOV3.items():
         yield _timm(f"dinov3_{tail}", f"vit_{size}_patch16_dinov3.lvd1689m", "DINOv3 License", megabytes)
-    yield _timm(
-        "wide_resnet50_2", "wide_resnet50_2.tv_in1k", "BSD-3-Clause", 276, "wide_resnet50_2-95faca4d.pth"
-    )
+    yield _timm("wide_resnet50_2", "wide_resnet50_2.tv_in1k", "BSD-3-Clause", 276, "wide_resnet50_2-95faca4d.pth")
 
 
 WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in _table()}
@@ -126,9 +122,7 @@ def missing_message(weights: Weights, folder: str) -> str:
     origin = f" from {weights.url}" if weights.repo else ""
     fetch = f"run `trustad weights fetch {weights.name}` with network, or " if weights.repo else ""
     original = f" or the authors' {weights.original}" if weights.original else ""
-    where = (
-        f"{folder} (--weights-dir)" if folder else "the folder given by --weights-dir or TRUSTAD_WEIGHTS_DIR"
-    )
+    where = f"{folder} (--weights-dir)" if folder else "the folder given by --weights-dir or TRUSTAD_WEIGHTS_DIR"
     return (
         f"weights of {weights.name} are not on this machine: {weights.architecture} "
         f"({weights.licence}, {size}){origin}; "
@@ -141,7 +135,8 @@ def expected_digest(weights: Weights, path: Path) -> str | None:
     blob = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob
-    return weights.sha256 if path.suffix == Path(weights.file).suffix or not weights.original else None
+    in_name = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    return in_name[1] if in_name else weights.sha256
 
 
 def check_digest(weights: Weights, path: Path) -> str:
