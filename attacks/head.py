@@ -77,8 +77,6 @@ class MIFGSMHead(Attack):
             levels, velocity = ball.origin, torch.zeros_like(ball.origin)
             for _ in range(self.steps):
                 gradient = head_gradient(target, batch, levels)
-                velocity = velocity + gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(
-                    min=1e-12
-                )
+                velocity = velocity + gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
                 levels = ball.clip(levels + epsilon / self.steps * velocity.sign())
             yield ball.images(levels)

@@ -40,9 +40,7 @@ def perturb(attack: Attack, target: Target, batch: AttackBatch, epsilons: Sequen
             continue
         output = next(outputs, None)
         if output is None:
-            raise ContractError(
-                f"attack {attack.name}: fewer images than the {len(active)} epsilons asked for"
-            )
+            raise ContractError(f"attack {attack.name}: fewer images than the {len(active)} epsilons asked for")
         yield checked(attack.name, output, batch, epsilon)
     if next(outputs, None) is not None:
         raise ContractError(f"attack {attack.name}: more images than the {len(active)} epsilons asked for")

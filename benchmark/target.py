@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from benchmark.calibration.calibrators import Platt
 from benchmark.errors import NotApplicableError
+from benchmark.metrics.threshold import best_f1_threshold
+from benchmark.metrics.uncertainty import entropy
 from benchmark.types.detector import (
     Features,
     FeatureScorer,
@@ -35,6 +40,15 @@ class FlagModel:
     intercept: float
     entropy_limit: float
     threshold: float
+
+
+def clean_flag(scores: ArrayLike, labels: Sequence[int]) -> FlagModel:
+    """The rule that a defender would fit to all clean scores and labels; only attackers use it."""
+    values = np.asarray(scores, np.float64)
+    platt = Platt.fit(values, labels)
+    limit = float(np.quantile(entropy(platt.probability(values)), 0.95))
+    intercept = platt.intercept - platt.slope * platt.centre
+    return FlagModel(platt.slope, intercept, limit, best_f1_threshold(labels, values))
 
 
 class BoundTarget:
@@ -97,9 +111,7 @@ class BoundTarget:
 
     def features(self, images: Tensor) -> Features:
         if not isinstance(self._fitted, FeatureScorer):
-            raise NotApplicableError(
-                "the detector has no tokens: it is not a head on a frozen feature extractor"
-            )
+            raise NotApplicableError("the detector has no tokens: it is not a head on a frozen feature extractor")
         return self._fitted.extractor(self._counted(images, 1))
 
     def surrogate_logit(self, images: Tensor) -> Tensor:
@@ -122,9 +134,7 @@ class BoundTarget:
 
     def _rule(self) -> FlagModel:
         if self._flag is None:
-            raise NotApplicableError(
-                "no calibrator: it needs normal and anomalous clean images in the other fold"
-            )
+            raise NotApplicableError("no calibrator: it needs normal and anomalous clean images in the other fold")
         return self._flag
 
     def _detector(self, rows: Tensor | None) -> FittedDetector:
@@ -170,6 +180,4 @@ def _mean(draws: list[Prediction]) -> Prediction:
         return first
     maps = [draw.anomaly_map for draw in draws if draw.anomaly_map is not None]
     anomaly_map = torch.stack(maps).mean(0) if maps else None
-    return Prediction(
-        torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma
-    )
+    return Prediction(torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma)

@@ -65,7 +65,7 @@ def bin_means(
     index = bin_index(probabilities, mass, binning)
     total, predicted, observed = (
         np.asarray(np.bincount(index, column, BINS), dtype=np.float64)
-        for column in (mass, mass * np.round(probabilities, 9), mass * labels)
+        for column in (mass, mass * probabilities, mass * labels)
     )
     used = total > 0
     return BinMeans(total[used], predicted[used] / total[used], observed[used] / total[used])
