@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.cachedir import cache_dir
 from benchmark.canonical import canonical_shape
 from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
@@ -123,7 +122,7 @@ class _JobBench:
         self.device = job.device
         self.parts = Workbench()
         self.dataset: Dataset = DATASETS.get(job.dataset)(job.root)
-        self.images = ImageStore(cache_dir(), job.canonical_edge)
+        self.images = ImageStore(job.canonical_edge)
         self.known = known
         self._fitted: dict[tuple[str, int, int], FittedDetector] = {}
         self._heads: dict[tuple[str, int, int], Any] = {}
