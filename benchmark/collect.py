@@ -88,7 +88,7 @@ def _collect_one(
     failures: Mapping[str, Sequence[Failure]],
     timing: Timing,
 ) -> Collected:
-    from benchmark.validity import validity_of
+    from benchmark.diagnostics import validity_of
 
     track, name = plan.track, planned.dataset.info.name
     stem = f"{track.name}-v{track.version}__{name}"
@@ -281,7 +281,7 @@ def _attack_refs(cells: list[tuple[CellSpec, Cell]], bench: Workbench, planned: 
     for name in sorted({c.attack for c, _ in cells if c.attack is not None}):
         attack = bench.attack(name)
         mine = [(c, cell) for c, cell in cells if c.attack == name]
-        covers = all(len(c.samples) == whole[c.samples[0].category, c.shots, c.seed] for c, _ in mine)
+        covers = any(len(c.samples) == whole[c.samples[0].category, c.shots, c.seed] for c, _ in mine)
         yield AttackRef(
             name=name,
             version=attack.card.version,
@@ -299,11 +299,11 @@ def _mean(cells: list[tuple[CellSpec, Cell]], fact: str) -> float:
 
 
 def _facts(cells: list[tuple[CellSpec, Cell]]) -> dict[str, dict[str, float]]:
-    """Mean deterministic facts by attack, for the validity checks."""
-    facts: dict[str, dict[str, float]] = {}
-    for name in sorted({c.attack for c, _ in cells if c.attack is not None}):
-        mine = [(c, cell) for c, cell in cells if c.attack == name]
-        facts[name] = {key: _mean(mine, key) for key in sorted(set().union(*(cell.facts for _, cell in mine)))}
+    """For the validity checks: by attack the mean share of images without gradient; ``clean``: the repeat error."""
+    facts = {"clean": {"repeat_error": max(cell.facts["repeat_error"] for c, cell in cells if c.attack is None)}}
+    for name in sorted({c.attack for c, cell in cells if c.attack is not None and "dead" in cell.facts}):
+        mine = [(c, cell) for c, cell in cells if c.attack == name and "dead" in cell.facts]
+        facts[name] = {"dead": _mean(mine, "dead")}
     return facts
 
 
