@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.datasets.procedural.canvas import SIZE, Array, Stream, page, shade
 
-GAIN, CONTRAST = (0.92, 1.06), (0.95, 1.04)
+GAIN, CONTRAST = (0.90, 1.08), (0.95, 1.04)
 """Range of the exposure factor and of the contrast about mid-grey."""
 
 
