@@ -51,9 +51,7 @@ def _irregular(box: tuple[int, int], random: Random) -> NDArray[np.bool_]:
     """A ragged blob that fills about half of a box: a soft ellipse plus smooth noise, thresholded."""
     y, x = np.meshgrid(np.linspace(-1, 1, box[0]), np.linspace(-1, 1, box[1]), indexing="ij")
     coarse = torch.from_numpy(random.uniform(-0.6, 0.6, (1, 1, 5, 5)))
-    noise = torch.nn.functional.interpolate(coarse, size=box, mode="bilinear", align_corners=True)[
-        0, 0
-    ].numpy()
+    noise = torch.nn.functional.interpolate(coarse, size=box, mode="bilinear", align_corners=True)[0, 0].numpy()
     mask: NDArray[np.bool_] = x * x + y * y + noise < 0.8
     mask[box[0] // 2, box[1] // 2] = True
     return mask

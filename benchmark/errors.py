@@ -39,9 +39,7 @@ class UnknownNameError(TrustADError, KeyError):
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
         close = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
-        guess = (
-            f" Did you mean {', '.join(close)}?" if close else f" Known: {', '.join(self.known) or 'none'}."
-        )
+        guess = f" Did you mean {', '.join(close)}?" if close else f" Known: {', '.join(self.known) or 'none'}."
         super().__init__(f"unknown {kind} {name!r}.{guess}{' ' + hint if hint else ''}")
 
     def __str__(self) -> str:

@@ -82,6 +82,7 @@ class Job:
     """All missing passes of one category.
 
     Attributes:
+        query: The category's whole query set, in manifest order.
         clean: Address of the clean cell of every (detector label, shots, seed), for map ranges and flag calibrators.
     """
 
@@ -92,6 +93,7 @@ class Job:
     canonical_edge: int
     chunk_size: int
     device: str
+    query: tuple[Sample, ...]
     episodes: tuple[EpisodeSpec, ...]
     passes: tuple[PassSpec, ...]
     clean: Mapping[tuple[str, int, int], str]

@@ -20,8 +20,8 @@ Masks = Callable[[Sequence[str]], Tensor]
 class PixelCollector:
     """Counts the pixels of every image of a cell.
 
-    The range of the bins is the range of the raw maps on the clean images. An attacked cell takes it from its clean cell; a clean
-    cell keeps its small grid maps until the pass ends, then renders them one batch at a time.
+    The range of the bins is the range of the raw maps on the clean images. An attacked cell takes it from its clean
+    cell; a clean cell keeps its small grid maps until the pass ends, then renders them one batch at a time.
 
     Args:
         masks: Ground truth bool [B, H, W] of sample ids, at canonical size.

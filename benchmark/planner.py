@@ -1,7 +1,8 @@
 """From a command to the least set of passes.
 
-`make_plan` expands a track over detectors, episodes, attacks and epsilons into cells, drops those that are already stored, and
-groups the rest by the images they score. One pass then serves every detector, shot count and seed that can share it:
+`make_plan` expands a track over detectors, episodes, attacks and epsilons into cells, drops those that are
+already stored, and groups the rest by the images they score. One pass then serves every detector, shot count
+and seed that can share it:
 
     clean, noise            one pass for all
     surrogate attacks       one pass per (attack, backbone, episode)
@@ -130,7 +131,7 @@ def build_attack(name: str) -> Attack:
 
 
 def parse_detector(text: str, default_backbone: str) -> DetectorSpec:
-    """``name`` or ``name@backbone``; a detector with a backbone of its own (its ``backbone`` option is None) keeps it."""
+    """``name`` or ``name@backbone``; a detector with a backbone of its own keeps it."""
     name, _, backbone = text.partition("@")
     factory = DETECTORS.get(name)
     chosen = backbone or getattr(factory, "default_backbone", lambda track: track)(default_backbone)
@@ -244,7 +245,7 @@ def _cells(
 ) -> Iterator[CellSpec]:
     seen: set[tuple[Any, ...]] = set()
     refused: set[tuple[Any, ...]] = set()
-    for tier in sorted(track.tiers, key=lambda t: bool(t.subset_per_category or t.subset_per_dataset)):
+    for tier in sorted(track.tiers, key=lambda t: t.subset_per_class is not None):
         subset = _subset(tier, episodes)
         for (category, shots, seed), episode in episodes.items():
             if shots not in tier.shots or seed not in tier.seeds:
@@ -272,19 +273,16 @@ def _not_applicable(identity: tuple[Any, ...], reason: str) -> Failure:
 
 
 def _subset(tier: Tier, episodes: Mapping[tuple[str, int, int], Episode]) -> set[str] | None:
-    """Hash-chosen sample ids of an audit tier, half of each class where possible; None = all."""
-    size = tier.subset_per_category or tier.subset_per_dataset
-    if size is None:
+    """Hash-chosen sample ids of an audit tier; None = all."""
+    if tier.subset_per_class is None:
         return None
-    groups: dict[str, dict[str, Sample]] = {}
-    for (category, _, _), episode in episodes.items():
-        group = groups.setdefault(category if tier.subset_per_category else "", {})
-        group.update({s.id: s for s in episode.query})
+    queries = {category: episode.query for (category, _, _), episode in episodes.items()}
+    categories = sorted(queries, key=lambda name: keyed_seed("audit", name))[: tier.subset_categories]
     chosen: set[str] = set()
-    for group in groups.values():
+    for category in categories:
         for label in (0, 1):
-            ids = sorted((s.id for s in group.values() if s.label == label), key=lambda i: keyed_seed("audit", i))
-            chosen.update(ids[: size // 2])
+            ids = [s.id for s in queries[category] if s.label == label]
+            chosen.update(sorted(ids, key=lambda i: keyed_seed("audit", i))[: tier.subset_per_class])
     return chosen
 
 
@@ -368,7 +366,7 @@ def _attack_identity(bench: Workbench, track: Track, attack: Attack) -> dict[str
 def _wants_pixels(
     bench: Workbench, track: Track, dataset: Dataset, spec: DetectorSpec, episode: Episode, epsilon: int | None
 ) -> bool:
-    """Clean at the ranked shots for all seeds; attacked at the ranked shots, first seed, smallest ranked budget >= 2."""
+    """At the ranked shots: clean for all seeds, attacked for the first seed and the smallest ranked budget >= 2."""
     if not (dataset.info.has_masks and bench.detector(spec).card.has_map and episode.shots == track.ranked_shots):
         return False
     shown = next((n for n in track.ranked_epsilons if n >= 2), track.ranked_epsilons[0])
@@ -395,6 +393,7 @@ def _jobs(
             canonical_edge=track.canonical_edge,
             chunk_size=track.chunk_size,
             device=selection.device,
+            query=next(e.query for (name, _, _), e in planned.episodes.items() if name == category),
             episodes=episodes,
             passes=tuple(_passes(missing, track, bench)),
             clean={(c.detector.label, c.shots, c.seed): c.address for c in mine if c.attack is None},

@@ -1,6 +1,7 @@
 """Executes one job: streams the images of every pass in fixed chunks and yields the cells they feed.
 
-Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers are keyed by sample.
+Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers
+are keyed by sample.
 """
 
 from __future__ import annotations
@@ -8,14 +9,13 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.calibration.flag import clean_flag
 from benchmark.canonical import canonical_shape
 from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
@@ -26,7 +26,7 @@ from benchmark.pixels import PixelCollector
 from benchmark.planner import Workbench
 from benchmark.registry import DATASETS, load_attribute
 from benchmark.store import Cell
-from benchmark.target import BoundTarget
+from benchmark.target import BoundTarget, FlagModel, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
@@ -109,11 +109,9 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
             yield CellFailure(spec.cells, reason, False, traceback.format_exc())
         else:
             seconds = (time.perf_counter() - started) / len(cells)
-            for cell, pixels, scores, facts in cells:
-                done = Cell(cell.address, cell.key, scores, pixels, facts, seconds)
+            for cell, done in cells:
                 bench.remember(cell, done)
-                yield done
-    yield from bench.failures
+                yield replace(done, seconds=seconds)
 
 
 class _JobBench:
@@ -126,7 +124,6 @@ class _JobBench:
         self.dataset: Dataset = DATASETS.get(job.dataset)(job.root)
         self.images = ImageStore(job.canonical_edge)
         self.known = known
-        self.failures: list[CellFailure] = []
         self._fitted: dict[tuple[str, int, int], FittedDetector] = {}
         self._heads: dict[tuple[str, int, int], Any] = {}
         self._supports: dict[tuple[int, int], DatasetSupport] = {}
@@ -138,27 +135,16 @@ class _JobBench:
 
     # ---- one pass -------------------------------------------------------------------------------------------
 
-    def run(self, spec: PassSpec) -> list[tuple[CellSpec, Any, Any, dict[str, float]]]:
+    def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
         """All cells of a pass."""
         tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
         cost = {"forward": 0.0, "backward": 0.0}
-        facts: dict[int, dict[str, float]] = {n: {} for n in spec.epsilons}
         for chunk in self._chunks(spec.samples):
             for epsilon, images in self._images(spec, chunk, cost):
                 wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
                 self._score(wanted, chunk, images, tallies)
-        images = len(spec.samples)
-        shared = {name: count / images / max(len(spec.epsilons), 1) for name, count in cost.items()}
-        return [self._finish(cell, tallies[cell.address], shared | facts[cell.epsilon or 0]) for cell in spec.cells]
-
-    def _finish(self, cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> tuple[CellSpec, Any, Any, dict[str, float]]:
-        import numpy as np
-
-        scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
-        if not np.isfinite(scores).all():
-            raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
-        pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
-        return cell, pixels, scores, facts
+        per_image = {name: count / len(spec.samples) / len(spec.epsilons) for name, count in cost.items()}
+        return [(cell, _finish(cell, tallies[cell.address], per_image)) for cell in spec.cells]
 
     def _images(self, spec: PassSpec, chunk: Chunk, cost: dict[str, float]) -> Iterator[tuple[int, Tensor]]:
         if spec.attack is None:
@@ -166,14 +152,11 @@ class _JobBench:
             return
         attack = self.parts.attack(spec.attack)
         target = self._target(spec, chunk)
-        with closing(perturb(attack, target, chunk.batch, spec.epsilons)) as stream:
-            yield from zip(spec.epsilons, stream, strict=True)
+        yield from zip(spec.epsilons, perturb(attack, target, chunk.batch, spec.epsilons), strict=True)
         cost["forward"] += target.forwards
         cost["backward"] += target.backwards
 
-    def _score(
-        self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]
-    ) -> None:
+    def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
         floats = images.float() / 255.0
         shared: dict[str, Features] = {}
         for cell in cells:
@@ -251,28 +234,23 @@ class _JobBench:
         return self._fitted[key]
 
     def _query(self) -> list[tuple[str, Tensor]]:
-        samples = max((c.samples for p in self.job.passes for c in p.cells), key=len)
-        return [(s.id, as_tensor(self.images.get(self.dataset, [s])[0])) for s in samples]
+        return [(s.id, as_tensor(self.images.get(self.dataset, [s])[0])) for s in self.job.query]
 
     def _target(self, spec: PassSpec, chunk: Chunk) -> BoundTarget:
-        if spec.extractor_of is not None:
-            assert spec.shots is not None
-            assert spec.seed is not None
-            fitted = self.fitted(spec.extractor_of, spec.shots, spec.seed)
-            return BoundTarget(fitted, chunk.ids, surrogate=self._head(spec.extractor_of, spec.shots, spec.seed).logit)
-        if spec.source is None:
+        """What the attack of a pass may query."""
+        victim = spec.source or spec.extractor_of
+        if victim is None:
             return BoundTarget(_Unreachable(), chunk.ids)
         assert spec.shots is not None
         assert spec.seed is not None
-        detector = self.parts.detector(spec.source)
-        return BoundTarget(
-            self.fitted(spec.source, spec.shots, spec.seed),
-            chunk.ids,
-            flag=self._flag(spec),
-            draws=1 if detector.card.deterministic else EOT_DRAWS,
-        )
+        fitted = self.fitted(victim, spec.shots, spec.seed)
+        if spec.source is None:
+            return BoundTarget(fitted, chunk.ids, surrogate=self._head(victim, spec.shots, spec.seed).logit)
+        draws = 1 if self.parts.detector(victim).card.deterministic else EOT_DRAWS
+        return BoundTarget(fitted, chunk.ids, flag=self._flag(victim, spec.shots, spec.seed), draws=draws)
 
     def _head(self, spec: DetectorSpec, shots: int, seed: int) -> Any:
+        """The surrogate head of an episode, shared by all detectors on the backbone."""
         extractor = self.parts.detector(spec).extractor
         assert extractor is not None
         key = (extractor.id, shots, seed)
@@ -281,3 +259,24 @@ class _JobBench:
             fit_seed = keyed_seed("surrogate", self.job.dataset, self.job.category, shots, seed)
             self._heads[key] = fit(extractor, self.support(shots, seed), seed=fit_seed)
         return self._heads[key]
+
+    def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
+        """The clean decision rule that `flag_adaptive` knows; None where the clean scores lack a class."""
+        clean = self.known.get(self.job.clean[spec.label, shots, seed])
+        labels = [sample.label for sample in self.job.query]
+        return None if clean is None or len(set(labels)) < 2 else clean_flag(clean.scores, labels)
+
+
+def _finish(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
+    scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
+    if not np.isfinite(scores).all():
+        raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
+    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
+    return Cell(cell.address, cell.key, scores, pixels, facts)
+
+
+class _Unreachable(FittedDetector):
+    """Stands for the detector where the attacker knows nothing (`none`)."""
+
+    def __call__(self, images: Tensor) -> Prediction:
+        raise ContractError("an attack with knowledge 'none' queried the detector")

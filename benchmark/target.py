@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from benchmark.calibration.calibrators import Platt
 from benchmark.errors import NotApplicableError
+from benchmark.metrics.threshold import best_f1_threshold
+from benchmark.metrics.uncertainty import entropy
 from benchmark.types.detector import (
     Features,
     FeatureScorer,
@@ -37,6 +43,15 @@ class FlagModel:
     threshold: float
 
 
+def clean_flag(scores: ArrayLike, labels: Sequence[int]) -> FlagModel:
+    """The rule that a defender would fit to all clean scores and labels; only attackers use it."""
+    values = np.asarray(scores, np.float64)
+    platt = Platt.fit(values, labels)
+    limit = float(np.quantile(entropy(platt.probability(values)), 0.95))
+    intercept = platt.intercept - platt.slope * platt.centre
+    return FlagModel(platt.slope, intercept, limit, best_f1_threshold(labels, values))
+
+
 class BoundTarget:
     """A `Target`: a fitted detector bound to the samples of one batch.
 
@@ -48,10 +63,13 @@ class BoundTarget:
         surrogate: Logit of the linear head from features (`SurrogateHead.logit`), for the head attacks.
         flag: The clean decision rule, for `flag_adaptive`.
         draws: Forward passes averaged per prediction; 8 where the card says ``deterministic = False`` (EOT).
+        record: Keep the scores of every prediction.
 
     Attributes:
         forwards: Forward passes so far, counted per image and draw.
         backwards: Backward passes so far, counted per image and draw.
+        dead: bool [B] on the CPU: the image was given a gradient at least once, and never one other than zero.
+        history: With ``record``, (rows or None, scores) of every prediction, in order: the query curve.
     """
 
     def __init__(
@@ -62,6 +80,7 @@ class BoundTarget:
         surrogate: Callable[[Features], Tensor] | None = None,
         flag: FlagModel | None = None,
         draws: int = 1,
+        record: bool = False,
     ) -> None:
         self._fitted = fitted
         self._sample_ids = sample_ids
@@ -71,6 +90,14 @@ class BoundTarget:
         self._whole = fitted.excluding(sample_ids) if isinstance(fitted, TransductiveScorer) else fitted
         self.forwards = 0
         self.backwards = 0
+        self.history: list[tuple[Tensor | None, Tensor]] = []
+        self._record = record
+        self._asked = torch.zeros(len(sample_ids), dtype=torch.bool)
+        self._alive = torch.zeros(len(sample_ids), dtype=torch.bool)
+
+    @property
+    def dead(self) -> Tensor:
+        return self._asked & ~self._alive
 
     @property
     def fitted(self) -> FittedDetector:
@@ -92,15 +119,16 @@ class BoundTarget:
 
     def predict(self, images: Tensor, rows: Tensor | None = None) -> Prediction:
         detector = self._detector(rows)
-        images = self._counted(images, self._draws)
-        return _mean([_predict(detector, images) for _ in range(self._draws)])
+        images = self._counted(images, self._draws, rows)
+        prediction = _mean([_predict(detector, images) for _ in range(self._draws)])
+        if self._record:
+            self.history.append((rows, prediction.score.detach()))
+        return prediction
 
     def features(self, images: Tensor) -> Features:
         if not isinstance(self._fitted, FeatureScorer):
-            raise NotApplicableError(
-                "the detector has no tokens: it is not a head on a frozen feature extractor"
-            )
-        return self._fitted.extractor(self._counted(images, 1))
+            raise NotApplicableError("the detector has no tokens: it is not a head on a frozen feature extractor")
+        return self._fitted.extractor(self._counted(images, 1, None))
 
     def surrogate_logit(self, images: Tensor) -> Tensor:
         features = self.features(images)
@@ -122,9 +150,7 @@ class BoundTarget:
 
     def _rule(self) -> FlagModel:
         if self._flag is None:
-            raise NotApplicableError(
-                "no calibrator: it needs normal and anomalous clean images in the other fold"
-            )
+            raise NotApplicableError("no calibrator: it needs normal and anomalous clean images in the other fold")
         return self._flag
 
     def _detector(self, rows: Tensor | None) -> FittedDetector:
@@ -132,16 +158,19 @@ class BoundTarget:
             return self._whole
         return self._fitted.excluding([self._sample_ids[row] for row in rows.tolist()])
 
-    def _counted(self, images: Tensor, draws: int) -> Tensor:
+    def _counted(self, images: Tensor, draws: int, rows: Tensor | None) -> Tensor:
         """Count a forward pass, and a backward pass when a gradient reaches the images."""
         self.forwards += len(images) * draws
         if images.requires_grad and torch.is_grad_enabled():
             images = images.view_as(images)
-            images.register_hook(lambda gradient: self._count_backward(gradient, draws))  # type: ignore[no-untyped-call]
+            images.register_hook(partial(self._count_backward, draws, rows))  # type: ignore[no-untyped-call]
         return images
 
-    def _count_backward(self, gradient: Tensor, draws: int) -> None:
+    def _count_backward(self, draws: int, rows: Tensor | None, gradient: Tensor) -> None:
         self.backwards += len(gradient) * draws
+        where = slice(None) if rows is None else rows.cpu()
+        self._asked[where] = True
+        self._alive[where] |= (gradient != 0).flatten(1).any(dim=1).cpu()
 
 
 def _predict(detector: FittedDetector, images: Tensor) -> Prediction:
@@ -170,6 +199,4 @@ def _mean(draws: list[Prediction]) -> Prediction:
         return first
     maps = [draw.anomaly_map for draw in draws if draw.anomaly_map is not None]
     anomaly_map = torch.stack(maps).mean(0) if maps else None
-    return Prediction(
-        torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma
-    )
+    return Prediction(torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma)

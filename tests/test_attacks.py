@@ -28,7 +28,7 @@ from tests.toy_detectors import (
 )
 
 NAMES = tuple(CARDS)
-SLOW = {"pgd_score_100", "pgd_score_r5"}
+SLOW = {"pgd_score_100", "pgd_score_restarts", "square_score"}
 
 
 def target_for(batch: AttackBatch, seed: int = 0, size: int = 32) -> BoundTarget:
@@ -70,9 +70,7 @@ def test_integer_ball_repeatability_and_batch_independence(name: str, data: st.D
     assert (first.int() - batch.images.int()).abs().max() <= epsilon
     assert torch.equal(first, run(name, batch, [epsilon], seed)[0]), "not repeatable"
     order = data.draw(st.permutations(range(4)))
-    assert torch.equal(run(name, pick(batch, order), [epsilon], seed)[0], first[order]), (
-        "depends on the order"
-    )
+    assert torch.equal(run(name, pick(batch, order), [epsilon], seed)[0], first[order]), "depends on the order"
     alone = torch.cat([run(name, pick(batch, [row]), [epsilon], seed)[0] for row in range(4)])
     assert torch.equal(alone, first), "differs from one by one"
 

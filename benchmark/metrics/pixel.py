@@ -123,8 +123,7 @@ def pixel_average_precision(normal: Floats, regions: Floats) -> float:
     before, flagged = hits - d, hits + alarms - d - f
     growth = 1 + f / d
     offset = before - flagged / growth  # integrand = (t + before) / (growth t + flagged)
-    with np.errstate(divide="ignore"):
-        log_ratio = np.where(flagged > 0, np.log1p(np.divide(growth * d, flagged, where=flagged > 0)), 0.0)
+    log_ratio = np.log1p(growth * d / np.where(flagged > 0, flagged, 1.0))  # the offset is 0 where none is flagged
     return float(np.sum(d / growth + offset / growth * log_ratio) / defect.sum())
 
 

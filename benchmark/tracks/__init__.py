@@ -34,15 +34,19 @@ class TrackDataset(_Data):
 
 
 class Tier(_Data):
-    """A block of the grid: attacks x shots x seeds x epsilons, on all query images or a hash-chosen subset."""
+    """A block of the grid: attacks x shots x seeds x epsilons.
+
+    ``subset_per_class`` limits it to that many hash-chosen images of each class in a category, ``subset_categories`` to
+    that many hash-chosen categories; both None = all query images.
+    """
 
     name: str
     shots: tuple[int, ...]
     seeds: tuple[int, ...]
     attacks: tuple[str, ...] = ()
     epsilons: tuple[GreyLevels, ...] = ()
-    subset_per_category: Positive | None = None
-    subset_per_dataset: Positive | None = None
+    subset_per_class: Positive | None = None
+    subset_categories: Positive | None = None
 
 
 class Track(_Data):

@@ -114,6 +114,11 @@ class Extractor(Protocol):
         """File or model name -> SHA-256 of the weights in use."""
         ...
 
+    @property
+    def random_weights(self) -> bool:
+        """The weights are seeded, not trained: listed, never ranked."""
+        ...
+
     def __call__(self, images: Tensor) -> Features: ...
 
     def to(self, device: str) -> Extractor: ...
@@ -129,6 +134,10 @@ class FittedDetector(ABC):
     def state(self) -> dict[str, Tensor]:
         """The fitted tensors by name, for save/load round trips and digests."""
         return {}
+
+    def with_state(self, state: Mapping[str, Tensor]) -> FittedDetector:
+        """This detector with the fitted tensors of `state`, as read back from a file."""
+        raise NotImplementedError(f"{type(self).__name__} cannot take a saved state")
 
 
 class FeatureScorer(FittedDetector):

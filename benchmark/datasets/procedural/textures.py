@@ -20,7 +20,6 @@ from benchmark.datasets.procedural.canvas import (
     shade,
     wave,
 )
-
 from benchmark.datasets.procedural.defects import Fault
 
 

@@ -1,0 +1,206 @@
+"""Image-level metrics of one episode under one condition, and of episodes pooled over categories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from benchmark.calibration.calibrators import CALIBRATORS
+from benchmark.episode_scores import Condition, EpisodeScores, grey_levels
+from benchmark.errors import NotApplicableError
+from benchmark.metrics import METRICS
+from benchmark.metrics.outcome import Bools, Floats, MetricOutcome
+from benchmark.metrics.uncertainty import entropy
+from benchmark.statistics.robust import worst_case
+
+Goal = Literal["two_sided", "evasion", "false_alarm"]
+GOALS: tuple[Goal, ...] = ("two_sided", "evasion", "false_alarm")
+WORST = "worst_case"
+RANKING_CLEAN = ("auroc", "average_precision", "f1_max")
+DECISIONS = ("f1", "g_mean", "balanced_accuracy", "mcc")
+PROPER = ("brier", "nll")
+POOLED_CLEAN = (
+    "ece",
+    "ece_width",
+    "ece_expected",
+    "mce",
+    "adaptive_calibration_error",
+    "brier_reliability",
+    "brier_resolution",
+)
+PREVALENCES = tuple(f"ece_prevalence_{p}{c}" for p in (1, 5, 10, 50) for c in ("", "_corrected"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One score per image of an episode, under one view.
+
+    Attributes:
+        values: Scores [n].
+        kept: Images that count, bool [n] (an audit subset leaves some out).
+        attacked: Images whose score is an attacked one, bool [n].
+    """
+
+    episode: EpisodeScores
+    values: Floats
+    kept: Bools
+    attacked: Bools
+
+    def outcome(self, metric: str) -> MetricOutcome:
+        """A ranking metric of the kept rows."""
+        return METRICS.get(metric).function(self.episode.labels[self.kept], self.values[self.kept])
+
+
+def view(episode: EpisodeScores, condition: Condition, goal: Goal | None) -> Rows:
+    """The rows of a condition; ``evasion`` attacks the anomalies only, ``false_alarm`` the normals only."""
+    kept = episode.covered(condition)
+    if goal is None:
+        return Rows(episode, episode.clean, kept, np.zeros_like(kept))
+    target = {"two_sided": kept, "evasion": kept & episode.labels, "false_alarm": kept & ~episode.labels}[goal]
+    return Rows(episode, np.where(target, episode.scores[condition], episode.clean), kept, target)
+
+
+def worst_view(episode: EpisodeScores, attacks: frozenset[str], level: int) -> Rows:
+    """Per image the most harmful score over clean and every full-coverage attack of at most ``level`` grey levels."""
+    attacked = [
+        scores
+        for (attack, epsilon), scores in episode.scores.items()
+        if attack in attacks and grey_levels(epsilon) <= level and np.isfinite(scores).all()
+    ]
+    everything = np.ones(len(episode.ids), bool)
+    values = worst_case(episode.labels, episode.clean, np.array(attacked).reshape(-1, len(episode.ids)))
+    return Rows(episode, values, everything, everything)
+
+
+def clean_metrics(rows: Rows) -> dict[str, MetricOutcome]:
+    """Ranking, decision, probability, selective and conformal metrics on clean scores."""
+    e = rows.episode
+    found = {name: rows.outcome(name) for name in RANKING_CLEAN}
+    found |= decision_metrics(rows, (*DECISIONS, "flag_everything_f1"))
+    for calibrator in CALIBRATORS:
+        probabilities = e.mapped(calibrator, e.clean)
+        for name in PROPER:
+            found[suffixed(name, calibrator)] = _of(name, e, probabilities)
+    found |= _selective(rows)
+    return found | {name: _of(name, e, e.sets) for name in ("coverage", "set_size")}
+
+
+def attacked_metrics(rows: Rows) -> dict[str, MetricOutcome]:
+    """Robust ranking, decision and entropy-flag metrics under an attack."""
+    found = {"auroc_robust": rows.outcome("auroc_robust")}
+    found |= {"average_precision": rows.outcome("average_precision")}
+    found |= decision_metrics(rows, ("f1", "g_mean", "balanced_accuracy"))
+    return found | _flag(rows)
+
+
+def worst_metrics(rows: Rows) -> dict[str, MetricOutcome]:
+    """The four metrics for which a per-image worst case is defined."""
+    found = {name: rows.outcome(name) for name in ("auroc_robust", "average_precision")}
+    return found | decision_metrics(rows, ("f1", "g_mean"))
+
+
+def decision_metrics(rows: Rows, names: Sequence[str]) -> dict[str, MetricOutcome]:
+    """Metrics of the decisions at the cross-fitted clean threshold."""
+    e, kept = rows.episode, rows.kept
+    thresholds = e.thresholds
+
+    def apply(name: str) -> MetricOutcome:
+        if isinstance(thresholds, NotApplicableError):
+            return MetricOutcome(None, int(kept.sum()), str(thresholds))
+        return _function(name)(e.labels[kept], (rows.values > thresholds)[kept])
+
+    return {name: apply(name) for name in names}
+
+
+def _of(metric: str, e: EpisodeScores, given: Floats | Bools | NotApplicableError) -> MetricOutcome:
+    if isinstance(given, NotApplicableError):
+        return MetricOutcome(None, len(e.ids), str(given))
+    return _function(metric)(e.labels, given)
+
+
+def _selective(rows: Rows) -> dict[str, MetricOutcome]:
+    """Risk-coverage areas of the decision p > 1/2 with confidence max(p, 1 - p)."""
+    e = rows.episode
+    p = e.mapped("platt", e.clean)
+    if isinstance(p, NotApplicableError):
+        return {name: MetricOutcome(None, len(e.ids), str(p)) for name in ("aurc", "augrc")}
+    errors, confidence = (p > 0.5) != e.labels, np.maximum(p, 1 - p)
+    return {name: _function(name)(errors, confidence) for name in ("aurc", "augrc")}
+
+
+def _flag(rows: Rows) -> dict[str, MetricOutcome]:
+    """How well the Platt entropy tells the attacked images from the same images clean."""
+    e, hit = rows.episode, rows.attacked
+    clean = e.mapped("platt", e.clean)
+    attacked = e.mapped("platt", np.where(hit, rows.values, e.clean))
+
+    def flag(name: str) -> MetricOutcome:
+        if isinstance(clean, NotApplicableError) or isinstance(attacked, NotApplicableError):
+            return MetricOutcome(None, int(hit.sum()), str(clean))
+        return _function(name)(entropy(clean[hit]), entropy(attacked[hit]), e.folds[hit])
+
+    return {name: flag(name) for name in ("entropy_auroc", "entropy_fpr95")}
+
+
+def pooled_metrics(all_rows: Sequence[Rows], *, clean: bool) -> dict[str, MetricOutcome]:
+    """Calibration error with categories pooled after per-category calibration, of one seed."""
+    if not clean:
+        return {"ece_under_attack": _of_pooled("ece_under_attack", all_rows, _pooled(all_rows, "platt"))}
+    found: dict[str, MetricOutcome] = {}
+    for calibrator in CALIBRATORS:
+        probabilities = _pooled(all_rows, calibrator)
+        for name in POOLED_CLEAN if calibrator == "platt" else ("ece",):
+            found[suffixed(name, calibrator)] = _of_pooled(name, all_rows, probabilities)
+    platt = _pooled(all_rows, "platt")
+    priors = np.concatenate([_fitting_priors(r.episode) for r in all_rows])
+    return found | {name: _of_pooled(name, all_rows, platt, priors) for name in PREVALENCES}
+
+
+def _of_pooled(
+    metric: str, all_rows: Sequence[Rows], probabilities: Floats | NotApplicableError, *more: Floats
+) -> MetricOutcome:
+    labels = np.concatenate([r.episode.labels[r.kept] for r in all_rows])
+    if isinstance(probabilities, NotApplicableError):
+        return MetricOutcome(None, labels.size, str(probabilities))
+    return _function(metric)(labels, probabilities, *more)
+
+
+def _pooled(all_rows: Sequence[Rows], calibrator: str) -> Floats | NotApplicableError:
+    """Cross-fitted probabilities of the kept rows of all categories."""
+    parts = []
+    for rows in all_rows:
+        e = rows.episode
+        p = e.mapped(calibrator, np.where(rows.kept, rows.values, e.clean))
+        if isinstance(p, NotApplicableError):
+            return NotApplicableError(f"{e.category}: {p}")
+        parts.append(p[rows.kept])
+    return np.concatenate(parts)
+
+
+def _fitting_priors(e: EpisodeScores) -> Floats:
+    """Share of anomalies in the fold that each image's calibrator was fitted on."""
+    share = {fold: float(e.labels[e.folds != fold].mean()) if (e.folds != fold).any() else 0.0 for fold in (0, 1)}
+    return np.array([share[int(fold)] for fold in e.folds])
+
+
+def suffixed(metric: str, calibrator: str) -> str:
+    """Platt is the headline and has no suffix: ``ece``; the others have: ``ece_minmax``."""
+    return metric if calibrator == "platt" else f"{metric}_{calibrator}"
+
+
+def _function(metric: str) -> Callable[..., MetricOutcome]:
+    function: Callable[..., MetricOutcome] = METRICS.get(metric).function
+    return function
+
+
+def metric_versions(names: Mapping[str, object]) -> dict[str, int]:
+    """Version of every metric named in values; a calibrator suffix shares its metric's version."""
+    versions = {"robust_score": 1}
+    for name in names:
+        base = next((name.removesuffix(f"_{c}") for c in CALIBRATORS if name.endswith(f"_{c}")), name)
+        if base in METRICS:
+            versions[name] = METRICS.get(base).version
+    return {name: versions[name] for name in sorted(names) if name in versions}

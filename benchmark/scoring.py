@@ -1,0 +1,280 @@
+"""From evidence to every number of a result. Pure: used by the runner, by `rescore` and by `verify` alike.
+
+Macro means: over support seeds within a category, then over categories. A number that is undefined in one
+category is undefined in the mean, with the reason. Intervals: logit-DeLong per category, stratified paired
+image bootstrap for macro means (PROTOCOL.md section 7); both are conditional on the published seeds and
+categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmark.episode_scores import CLEAN, EpisodeScores, conditions_of, episodes_of
+from benchmark.image_metrics import (
+    GOALS,
+    WORST,
+    Rows,
+    attacked_metrics,
+    clean_metrics,
+    pooled_metrics,
+    view,
+    worst_metrics,
+    worst_view,
+)
+from benchmark.means import over_categories, over_seeds
+from benchmark.metrics.outcome import Floats, MetricOutcome
+from benchmark.metrics.ranking import Ties
+from benchmark.results import EntropyHistogram, MetricValue, Reliability, Replicates
+from benchmark.scoring_curves import entropy_histograms, reliability_diagrams
+from benchmark.scoring_pixels import pixel_values
+from benchmark.statistics.bootstrap import REPLICATES, auroc_replicates, percentile_interval, resample_counts
+from benchmark.statistics.intervals import Interval, auroc_interval
+from benchmark.statistics.robust import robust_score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AUROCS = ("auroc", "auroc_robust")
+BY_CATEGORY = frozenset({*AUROCS, "average_precision", "f1", "entropy_auroc"})
+RESAMPLES = 1000
+Where = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What scoring needs to know beside the evidence.
+
+    Attributes:
+        dataset: Key of the bootstrap, so that all detectors resample the same images.
+        ranked_shots: Support size of the headline numbers.
+        ranked_epsilons: Budgets of R, in grey levels.
+        full_coverage: Attacks that may enter the worst case where they attacked every image.
+        has_normals: False for pixel-only data: every image metric is null with that reason.
+    """
+
+    dataset: str
+    ranked_shots: int
+    ranked_epsilons: tuple[int, ...]
+    full_coverage: frozenset[str]
+    has_normals: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Everything derived from evidence."""
+
+    values: tuple[MetricValue, ...]
+    replicates: tuple[Replicates, ...]
+    reliability: tuple[Reliability, ...]
+    entropy: tuple[EntropyHistogram, ...]
+
+
+def score_evidence(scores: pd.DataFrame, pixels: pd.DataFrame | None, rules: Rules) -> Scored:
+    """Compute all values of a result.
+
+    Args:
+        scores: As `benchmark.evidence.read_scores` gives it, one detector and data set.
+        pixels: As `read_pixels` gives it, or None.
+        rules: See `Rules`.
+
+    Raises:
+        ResultError: If the evidence contradicts itself.
+    """
+    episodes = episodes_of(scores)
+    values: list[MetricValue] = []
+    replicates: list[Replicates] = []
+    for shots in sorted({e.shots for e in episodes}):
+        table = ShotsTable(tuple(e for e in episodes if e.shots == shots), rules)
+        values += table.values()
+        replicates += table.replicates()
+    if pixels is not None:
+        values += pixel_values(pixels, dict(zip(scores["sample_id"], scores["label"], strict=True)))
+    ranked = [e for e in episodes if e.shots == rules.ranked_shots] if rules.has_normals else []
+    return Scored(
+        tuple(sorted(values, key=lambda v: v.key)),
+        tuple(replicates),
+        tuple(reliability_diagrams(ranked)),
+        tuple(entropy_histograms(ranked)),
+    )
+
+
+@dataclass(frozen=True)
+class ShotsTable:
+    """All episodes of one support size."""
+
+    episodes: tuple[EpisodeScores, ...]
+    rules: Rules
+
+    @property
+    def shots(self) -> int:
+        return self.episodes[0].shots
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted({e.seed for e in self.episodes}))
+
+    def values(self) -> list[MetricValue]:
+        """Clean, attacked and worst-case values."""
+        if not self.rules.has_normals:
+            n = sum(len(e.ids) for e in self.episodes if e.seed == self.seeds[0])
+            return [MetricValue(metric="auroc", shots=self.shots, value=None, n=n, reason="no normal images")]
+        found = [*self._clean_values(), *self._attacked_values()]
+        return [*found, *self._worst_values()] if self._is_ranked else found
+
+    @property
+    def _is_ranked(self) -> bool:
+        return self.shots == self.rules.ranked_shots and self.rules.has_normals
+
+    def _clean_values(self) -> Iterator[MetricValue]:
+        rows = [view(e, CLEAN, None) for e in self.episodes]
+        yield from self._macro(rows, clean_metrics, {})
+        yield from self._pooled(rows, {}, clean=True)
+
+    def _attacked_values(self) -> Iterator[MetricValue]:
+        for condition in conditions_of(self.episodes)[1:]:
+            for goal in GOALS:
+                where = {"attack": condition[0], "goal": goal, "epsilon": condition[1]}
+                rows = [view(e, condition, goal) for e in self.episodes if e.covered(condition).any()]
+                yield from self._macro(rows, attacked_metrics, where)
+                if goal == "two_sided":
+                    yield from self._pooled(rows, where, clean=False)
+
+    def _worst_values(self) -> Iterator[MetricValue]:
+        for level in self.rules.ranked_epsilons:
+            where = {"attack": WORST, "goal": "two_sided", "epsilon": f"{level}/255"}
+            yield from self._macro(self._worst_rows(level), worst_metrics, where)
+        yield self._robust_value()
+
+    def _worst_rows(self, level: int) -> list[Rows]:
+        return [worst_view(e, self.rules.full_coverage, level) for e in self.episodes]
+
+    # ---- the headline ---------------------------------------------------------------------------------------
+
+    def replicates(self) -> list[Replicates]:
+        """Stored paired replicates: clean AUROC, and R at the ranked support size."""
+        if not self.rules.has_normals:
+            return []
+        clean = self._bootstrap([view(e, CLEAN, None) for e in self.episodes], "auroc", REPLICATES)
+        if clean is None:
+            return []
+        found = [Replicates(metric="auroc", shots=self.shots, values=_rounded(clean))]
+        if self._is_ranked:
+            robust = self._robust_replicates(REPLICATES)
+            if robust is not None:
+                found.append(Replicates(metric="robust_score", shots=self.shots, values=_rounded(robust)))
+        return found
+
+    def _robust_replicates(self, resamples: int) -> Floats | None:
+        levels = (0, *self.rules.ranked_epsilons)
+        parts = [self._bootstrap(self._worst_rows(level), "auroc_robust", resamples) for level in levels]
+        whole = [part for part in parts if part is not None]
+        return robust_score(np.stack(whole)) if len(whole) == len(parts) else None
+
+    def _robust_value(self) -> MetricValue:
+        """R: mean over budgets of max(0, 2A - 1); A is the macro mean of the worst-case auroc_robust."""
+        means = [self._mean_of(self._worst_rows(n), "auroc_robust") for n in (0, *self.rules.ranked_epsilons)]
+        undefined = next((m for m in means if m.value is None), None)
+        areas = np.array([m.value for m in means], float)
+        outcome = undefined or MetricOutcome(float(robust_score(areas)), means[0].n)
+        where = {"attack": WORST, "goal": "two_sided"}
+        return self._value("robust_score", [outcome], where, _interval(self._robust_replicates(RESAMPLES)))
+
+    def _mean_of(self, rows: Sequence[Rows], metric: str) -> MetricOutcome:
+        outcomes = [r.outcome(metric) for r in rows]
+        return over_seeds([m for _, m in self._by_seed(rows, outcomes)])
+
+    # ---- means ----------------------------------------------------------------------------------------------
+
+    def _macro(
+        self, rows: Sequence[Rows], metrics: Callable[[Rows], dict[str, MetricOutcome]], where: Where
+    ) -> Iterator[MetricValue]:
+        """Values by category, and their mean, of every metric."""
+        outcomes = [metrics(r) for r in rows]
+        for name in outcomes[0]:
+            found = [o[name] for o in outcomes]
+            if name in BY_CATEGORY:
+                for category in sorted({r.episode.category for r in rows}):
+                    mine = [(r, o) for r, o in zip(rows, found, strict=True) if r.episode.category == category]
+                    interval = _delong(name, [r for r, _ in mine]) if name in AUROCS else None
+                    yield self._value(name, [o for _, o in mine], where, interval, category=category)
+            by_seed = [m for _, m in self._by_seed(rows, found)]
+            replicates = self._bootstrap(rows, name, RESAMPLES) if name in AUROCS else None
+            yield self._value(name, by_seed, where, _interval(replicates))
+
+    def _pooled(self, rows: Sequence[Rows], where: Where, *, clean: bool) -> Iterator[MetricValue]:
+        by_seed = [pooled_metrics([r for r in rows if r.episode.seed == seed], clean=clean) for seed in self.seeds]
+        for name in by_seed[0]:
+            yield self._value(name, [outcomes[name] for outcomes in by_seed], where, None)
+
+    def _by_seed(self, rows: Sequence[Rows], outcomes: Sequence[MetricOutcome]) -> Iterator[tuple[int, MetricOutcome]]:
+        """For each seed, the mean over categories."""
+        for seed in sorted({r.episode.seed for r in rows}):
+            mine = [(r, o) for r, o in zip(rows, outcomes, strict=True) if r.episode.seed == seed]
+            yield seed, over_categories({r.episode.category: o for r, o in mine})
+
+    def _bootstrap(self, rows: Sequence[Rows], metric: str, resamples: int) -> Floats | None:
+        """Replicates [resamples] of the macro mean of an AUROC; None where it is undefined in a category."""
+        parts = []
+        for category in sorted({r.episode.category for r in rows}):
+            mine = [r for r in rows if r.episode.category == category]
+            kept = mine[0].kept
+            labels = mine[0].episode.labels[kept]
+            if labels.all() or not labels.any():
+                return None
+            counts = resample_counts(labels, f"{self.rules.dataset}/{category}", resamples)
+            ties: Ties = "lost" if metric == "auroc_robust" else "half"
+            scores = np.stack([r.values[kept] for r in mine])
+            parts.append(auroc_replicates(labels, scores, counts, ties).mean(axis=0))
+        return np.asarray(np.mean(parts, axis=0))
+
+    def _value(
+        self,
+        metric: str,
+        outcomes: Sequence[MetricOutcome],
+        where: Where,
+        interval: Interval | None,
+        category: str | None = None,
+    ) -> MetricValue:
+        """One row: the mean over the seeds' outcomes with their spread and interval."""
+        mean = over_seeds(outcomes)
+        seeds = [o.value for o in outcomes if o.value is not None]
+        spread = mean.value is not None and len(seeds) > 1
+        known = interval if mean.value is not None else None
+        return MetricValue(
+            metric=metric,
+            category=category,
+            shots=self.shots,
+            value=mean.value,
+            low=known.low if known else None,
+            high=known.high if known else None,
+            seed_min=min(seeds) if spread else None,
+            seed_max=max(seeds) if spread else None,
+            n=mean.n,
+            reason=mean.reason,
+            **where,
+        )
+
+
+def _delong(metric: str, rows: Sequence[Rows]) -> Interval | None:
+    """Logit-DeLong interval; with several seeds the mean of their limits, which takes them as fully dependent."""
+    ties: Ties = "lost" if metric == "auroc_robust" else "half"
+    found = [auroc_interval(r.episode.labels[r.kept], r.values[r.kept], ties=ties) for r in rows]
+    known = [interval for interval in found if interval is not None]
+    if len(known) < len(found):
+        return None
+    return Interval(float(np.mean([i.low for i in known])), float(np.mean([i.high for i in known])))
+
+
+def _interval(replicates: Floats | None) -> Interval | None:
+    return None if replicates is None else percentile_interval(replicates)
+
+
+def _rounded(replicates: Floats) -> tuple[float, ...]:
+    """Replicates to 1e-6: far below their spread, and half the bytes."""
+    return tuple(np.round(replicates, 6).tolist())

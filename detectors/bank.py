@@ -1,0 +1,77 @@
+"""Support features in a per-process cache: nested supports (shots x seeds) extract each view once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import NotApplicableError
+from benchmark.types import Extractor, Features, Support
+
+CACHE_BYTES = 2 << 30
+
+
+class FeatureCache:
+    """Least recently used features by (extractor id, device, pixels), bounded in bytes.
+
+    The key is the digest of the view's pixels, not of its file: a poisoned support image is another image.
+    """
+
+    def __init__(self, limit: int = CACHE_BYTES) -> None:
+        self.limit = limit
+        self.used = 0
+        self._entries: OrderedDict[tuple[str, str], Features] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def features(self, extractor: Extractor, image: Tensor) -> Features:
+        """Features (batch of one, no gradient) of a uint8 [3, H, W] image."""
+        key = (f"{extractor.id}@{getattr(extractor, 'device', '')}", _digest(image))
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key]
+        with torch.no_grad():
+            features = extractor(image[None].float() / 255)
+        self._entries[key] = features
+        self.used += _size(features)
+        while self.used > self.limit and len(self._entries) > 1:
+            self.used -= _size(self._entries.popitem(last=False)[1])
+        return features
+
+
+CACHE = FeatureCache()
+
+
+def support_features(extractor: Extractor, support: Support, angles: Sequence[float] = (0.0,)) -> list[Features]:
+    """Features of every view of every support image, image by image, each a batch of one.
+
+    Raises:
+        NotApplicableError: If the support is empty.
+    """
+    require_support(support)
+    return [CACHE.features(extractor, view) for views in support.views(angles) for view in views]
+
+
+def require_support(support: Support) -> None:
+    """Refuse an empty support.
+
+    Raises:
+        NotApplicableError: If there is no reference image.
+    """
+    if len(support) == 0:
+        raise NotApplicableError("needs at least one normal reference image; the zero-shot tracks have none")
+
+
+def _digest(image: Tensor) -> str:
+    pixels = image.contiguous().cpu().numpy()
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def _size(features: Features) -> int:
+    tensors = [*features.maps, *([] if features.cls is None else [features.cls])]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
