@@ -62,7 +62,7 @@ def canonical_mask(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[n
 def rotate(image: NDArray[np.uint8], angle: float) -> NDArray[np.uint8]:
     """Rotate about the centre (W/2, H/2) on the same canvas: bilinear, reflect-101 border.
 
-    The geometry is that of ``cv2.warpAffine`` with ``cv2.getRotationMatrix2D((W/2, H/2), angle, 1)``, with which the official
+    The geometry is ``cv2.warpAffine`` with ``cv2.getRotationMatrix2D((W/2, H/2), angle, 1)``, with which the official
     AnomalyDINO turns its references: pixel centres lie at whole numbers, so the centre is half a pixel right of and
     below the middle of the raster. OpenCV rounds source positions to 1/32 pixel; here they are exact.
 

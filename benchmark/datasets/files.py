@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from benchmark.cachedir import cache_dir
 from benchmark.datasets.fileindex import FileFact, file_facts
 from benchmark.datasets.manifest import build_manifest
+from benchmark.datasets.published import PUBLISHED
 from benchmark.errors import DataError
 from benchmark.jsonio import digest_json
 from benchmark.types.data import DatasetInfo, Manifest, Problem, Sample
@@ -32,6 +33,8 @@ class Entry:
     image: Path
     masks: tuple[Path, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""
+    """Given where the same image lies elsewhere in another official layout; otherwise the path is the id."""
 
 
 class FileDataset(ABC):
@@ -59,12 +62,21 @@ class FileDataset(ABC):
 
     def recognise(self, folder: Path) -> bool:
         """Whether a folder is this data set's own: at least one published category lies in it."""
-        return any((folder / category).is_dir() for category in self.info.categories)
+        return any(self.home(folder, category).is_dir() for category in self.info.categories)
+
+    def home(self, root: Path, category: str) -> Path:
+        """The folder of a category."""
+        return root / category
+
+    @property
+    def published(self) -> Mapping[str, Mapping[str, int]]:
+        """Published counts per category, for `trustad data verify`; see `benchmark.datasets.published`."""
+        return PUBLISHED.get(self.info.name, {})
 
     def present(self) -> tuple[str, ...]:
         """Categories that are on disk, in published order."""
         root = self._need_root()
-        return tuple(category for category in self.info.categories if (root / category).is_dir())
+        return tuple(category for category in self.info.categories if self.home(root, category).is_dir())
 
     def index(self, categories: Sequence[str] | None = None) -> Manifest:
         """Index the given categories (default: all present); hashes are cached by file size and modification time.
@@ -121,15 +133,18 @@ class FileDataset(ABC):
 
     def _need_root(self) -> Path:
         if self.root is None:
-            raise DataError(f"{self.info.name} is read from disk; say where it lies with --data-root DIR")
+            raise DataError(
+                f"{self.info.name} is read from disk; say where it lies with --data-root DIR (trustad data: --root DIR)"
+            )
         return self.root
 
     def _find(self, root: Path) -> Path:
         if not root.is_dir():
             raise DataError(f"--data-root {root} is not a folder")
         names = {_plain(name) for name in self.folders}
-        inside = sorted(child for child in root.iterdir() if child.is_dir() and _plain(child.name) in names)
-        for folder in (*inside, root):
+        inside = [folder for folder in folders_in(root) if _plain(folder.name) in names]
+        nested = [folder for outer in inside for folder in folders_in(outer) if _plain(folder.name) in names]
+        for folder in (*inside, *nested, root):
             if self.recognise(folder):
                 return folder
         raise DataError(
@@ -169,7 +184,17 @@ def _sample(root: Path, category: str, entry: Entry, facts: Mapping[str, FileFac
         meta["mask_sha256"] = digest_json([facts[mask].sha256 for mask in masks])
     fact, label = facts[path], int(entry.defect != "good")
     return Sample(
-        path, category, entry.split, label, entry.defect, path, masks, fact.sha256, fact.width, fact.height, meta
+        id=entry.id or path,
+        category=category,
+        split=entry.split,
+        label=label,
+        defect=entry.defect,
+        path=path,
+        masks=masks,
+        sha256=fact.sha256,
+        width=fact.width,
+        height=fact.height,
+        meta=meta,
     )
 
 

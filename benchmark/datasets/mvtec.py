@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 from benchmark.datasets.files import Entry, FileDataset, folders_in, images_in, relative
 from benchmark.datasets.pairing import pair
@@ -17,33 +17,52 @@ from benchmark.types.data import DatasetInfo, Problem
 
 
 class MVTecLayout(FileDataset):
-    """Any data set in MVTec AD layout; the label is the folder's name."""
+    """Any data set in MVTec AD layout; the label is the folder's name. Validation folders are not part of any track."""
+
+    normal: ClassVar[str] = "good"
+    """Folder of normal images."""
+    test: ClassVar[str] = "test"
+    truth: ClassVar[str] = "ground_truth"
 
     def scan(self, root: Path, category: str) -> Iterator[Entry | Problem]:
         """Every image of a category with its masks, and what does not fit the layout."""
-        yield from self._split(root, category, "train")
-        yield from self._split(root, category, "test")
-        tested = {folder.name for folder in folders_in(root / category / "test")}
-        for folder in folders_in(root / category / "ground_truth"):
-            if folder.name not in tested:
+        home = self.home(root, category)
+        for path in (*images_in(home / "train"), *images_in(home / self.test)):
+            yield Problem(category, relative(root, path), f"belongs into {self.normal}/ or into a defect's folder")
+        for folder in folders_in(home / "train"):
+            if folder.name == self.normal:
+                yield from (Entry("train", "good", path, meta=self.meta(path)) for path in images_in(folder))
+            else:
+                yield Problem(category, relative(root, folder), f"train may hold normal images only, in {self.normal}/")
+        tested = [folder for folder in folders_in(home / self.test) if folder != home / self.truth]
+        for folder in tested:
+            yield from self._tested(root, category, folder)
+        names = {folder.name for folder in tested}
+        for folder in folders_in(home / self.truth):
+            if folder.name not in names:
                 yield Problem(category, relative(root, folder), "masks without a test folder of that name")
 
-    def _split(self, root: Path, category: str, split: Literal["train", "test"]) -> Iterator[Entry | Problem]:
-        base = root / category / split
-        for path in images_in(base):
-            yield Problem(category, relative(root, path), f"belongs into {category}/{split}/good or a defect's folder")
-        for folder in folders_in(base):
-            images = images_in(folder)
-            if folder.name == "good":
-                yield from (Entry(split, "good", path) for path in images)
-            elif split == "train":
-                yield Problem(category, relative(root, folder), "train may hold normal images only, in train/good")
-            elif not self.info.has_masks:
-                yield from (Entry(split, folder.name, path) for path in images)
-            else:
-                masks = images_in(root / category / "ground_truth" / folder.name)
-                for item in pair(root, category, images, masks, ending="_mask"):
-                    yield item if isinstance(item, Problem) else Entry(split, folder.name, item[0], (item[1],))
+    def meta(self, image: Path) -> Mapping[str, str]:
+        """Facts that a file name tells."""
+        return {}
+
+    def masked(self, root: Path, category: str, folder: Path) -> Iterator[tuple[Path, tuple[Path, ...]] | Problem]:
+        """Each defective image of a test folder with its masks."""
+        masks = images_in(self.home(root, category) / self.truth / folder.name)
+        for item in pair(root, category, images_in(folder), masks, ending="_mask"):
+            yield item if isinstance(item, Problem) else (item[0], (item[1],))
+
+    def _tested(self, root: Path, category: str, folder: Path) -> Iterator[Entry | Problem]:
+        if folder.name == self.normal:
+            yield from (Entry("test", "good", path, meta=self.meta(path)) for path in images_in(folder))
+        elif not self.info.has_masks:
+            yield from (Entry("test", folder.name, path, meta=self.meta(path)) for path in images_in(folder))
+        else:
+            for item in self.masked(root, category, folder):
+                if isinstance(item, Problem):
+                    yield item
+                else:
+                    yield Entry("test", folder.name, item[0], item[1], self.meta(item[0]))
 
 
 class MVTecAD(MVTecLayout):

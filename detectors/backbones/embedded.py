@@ -24,7 +24,7 @@ ARCHITECTURE: dict[str, Any] = {"embed_dim": 192, "depth": 6, "num_heads": 3, "n
 
 @register_model  # type: ignore[untyped-decorator]
 def vit_tiny_convstem_patch8_112(pretrained: bool = False, **overrides: Any) -> torch.nn.Module:
-    """Entry point for ``timm.create_model``: the architecture with PyTorch-seeded or, if ``pretrained``, shipped weights."""
+    """Entry point for ``timm.create_model``: random weights (PyTorch's seed) or, if ``pretrained``, the shipped ones."""
     for unused in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"):
         overrides.pop(unused, None)
     stem = ConvStem(channels=(24, 48, 96), padding=1, norm_layer=LayerNorm2d, act_layer=torch.nn.GELU)

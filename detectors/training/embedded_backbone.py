@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, gelu, normalize
 
 from benchmark.errors import UsageError, WeightsError
+from benchmark.jsonio import atomic_write
 from detectors.backbones.embedded import IMG_SIZE, PATCH, seeded_vit
 from detectors.training.classes import collection
 
@@ -118,7 +118,9 @@ class Trainer:
         with safe_open(path, "pt") as file:
             metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if json.loads(metadata["recipe"]) != asdict(self.recipe):
-            raise WeightsError(f"{path} holds a run of recipe {metadata['recipe']}; give the same settings or delete it")
+            raise WeightsError(
+                f"{path} holds a run of recipe {metadata['recipe']}; give the same settings or delete it"
+            )
         self.vit.load_state_dict(under("vit.", tensors))
         self.head.load_state_dict(under("head.", tensors))
         self.average = {name: weight.to(self.device) for name, weight in under("average.", tensors).items()}
@@ -208,6 +210,7 @@ def train(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"weights are written as .safetensors, not {out.name!r}")
+    checkpoint = out.with_name(out.name + ".checkpoint")
     trainer = Trainer(recipe or Recipe(), device)
     if resume_from is not None:
         trainer.restore(resume_from)
@@ -218,15 +221,7 @@ def train(
             pace = (time.monotonic() - begun) / (trainer.step - since)
             log.info("step %d of %d, loss %.3f, %.0f s left", trainer.step, last, loss, pace * (last - trainer.step))
         if trainer.step % save_every == 0:
-            write(out.with_name(out.name + ".checkpoint"), trainer.checkpoint())
-    write(out.with_name(out.name + ".checkpoint"), trainer.checkpoint())
-    write(out, save(trainer.weights()))
+            atomic_write(checkpoint, trainer.checkpoint())
+    atomic_write(checkpoint, trainer.checkpoint())
+    atomic_write(out, save(trainer.weights()))
     return out
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replace a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    partial.replace(path)

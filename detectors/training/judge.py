@@ -31,7 +31,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class JudgingSet(NamedTuple):
-    """References and test images of one class; ``AUROC`` needs both kinds of test image."""
+    """References and test images of one class."""
 
     name: str
     references: Sequence[Path]
@@ -75,7 +75,7 @@ def read(path: Path) -> Tensor:
 
 
 def rotations(image: Tensor) -> Tensor:
-    """The image [3, H, W] turned by 0, 45, ..., 315 degrees about its centre, bilinear, mirrored border: [8, 3, H, W]."""
+    """The image [3, H, W] turned by 0, 45, ..., 315 degrees about its centre (bilinear, mirrored): [8, 3, H, W]."""
     height, width = image.shape[1:]
     turns = []
     for k in range(8):

@@ -125,8 +125,7 @@ def noise(stream: Stream, x: Array, y: Array) -> Array:
 def clouds(stream: Stream, frame: Frame, cell: float) -> Array:
     """Three octaves of value noise in about [-1, 1]; ``cell`` is the size of the largest features in pixels."""
     octaves = [
-        noise(stream, frame.x * k / cell, frame.y * k / cell) * weight
-        for k, weight in ((1, 0.6), (2, 0.3), (4, 0.15))
+        noise(stream, frame.x * k / cell, frame.y * k / cell) * weight for k, weight in ((1, 0.6), (2, 0.3), (4, 0.15))
     ]
     return octaves[0] + octaves[1] + octaves[2]
 

@@ -14,6 +14,7 @@ from benchmark.datasets.procedural import objects, textures
 from benchmark.datasets.procedural.camera import Camera
 from benchmark.datasets.procedural.canvas import Array, Stream
 from benchmark.datasets.procedural.defects import Fault
+from benchmark.datasets.procedural.png import write_png
 from benchmark.errors import UnknownNameError, UsageError
 
 GENERATOR_VERSION = 1
@@ -48,15 +49,15 @@ class Image(NamedTuple):
     category: str
     split: str
     defect: str
-    index: int
+    number: int
 
     @property
     def path(self) -> Path:
-        return Path(self.category, self.split, self.defect, f"{self.index:03d}.png")
+        return Path(self.category, self.split, self.defect, f"{self.number:03d}.png")
 
     @property
     def mask_path(self) -> Path:
-        return Path(self.category, "ground_truth", self.defect, f"{self.index:03d}_mask.png")
+        return Path(self.category, "ground_truth", self.defect, f"{self.number:03d}_mask.png")
 
 
 def render(
@@ -121,21 +122,14 @@ def _write(root: Path, category: str) -> None:
     with tempfile.TemporaryDirectory(dir=root, prefix=f".{category}-") as work:
         for image in images(category):
             pixels, mask = render(*image)
-            _save(Path(work) / image.path, pixels)
+            write_png(Path(work) / image.path, pixels)
             if image.defect != "good":
-                _save(Path(work) / image.mask_path, np.where(mask, 255, 0).astype(np.uint8))
+                write_png(Path(work) / image.mask_path, np.where(mask, 255, 0).astype(np.uint8))
         try:
             (Path(work) / category).rename(root / category)
         except OSError:
             if not (root / category).is_dir():  # another process may have been first, with the same pixels
                 raise
-
-
-def _save(path: Path, pixels: NDArray[np.uint8]) -> None:
-    from PIL import Image as Pillow
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Pillow.fromarray(pixels).save(path)
 
 
 def _look_up(category: str) -> Category:

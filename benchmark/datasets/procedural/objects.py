@@ -66,9 +66,7 @@ def nut(scene: Stream, fault: Fault | None) -> Array:
         image = defects.scratch(image, fault.stream, place, length=length, width=1.7, strength=0.8)
     elif fault is not None and fault.kind == "rust":
         place, radius = around(fault.stream, at, 28.0), fault.stream.uniform(6, 9)
-        image = defects.specks(
-            image, fault.stream, place, radius=radius, colour=(0.50, 0.36, 0.27), strength=0.9
-        )
+        image = defects.specks(image, fault.stream, place, radius=radius, colour=(0.50, 0.36, 0.27), strength=0.9)
     turns = wave(at.radius / 3.0 + 0.15 * noise(scene, at.x / 8, at.y / 8))
     if fault is not None and fault.kind == "stripped_thread":
         worn = cover(around(fault.stream, at, 17.0).radius - fault.stream.uniform(8, 11))
@@ -84,9 +82,7 @@ def capsule(scene: Stream, fault: Fault | None) -> Array:
     bend = at.y / 17
     gloss = 1 - 0.45 * bend * bend + 0.35 * cover(np.abs(at.y + 7.0) - 1.8) * cover(np.abs(at.x) - 34.0)
     seam = scene.uniform(-3, 3)
-    tint = np.where(
-        (at.x < seam)[..., None], np.asarray((0.72, 0.42, 0.20)), np.asarray((0.76, 0.72, 0.62))
-    )
+    tint = np.where((at.x < seam)[..., None], np.asarray((0.72, 0.42, 0.20)), np.asarray((0.76, 0.72, 0.62)))
     body = shade(tint, gloss * (1 + 0.06 * clouds(scene, at, 12)))
     body = shade(body, 1 - 0.25 * cover(np.abs(at.x - seam) - 0.7))
     image = paint(shadow(conveyor(scene), shell), body, cover(shell))

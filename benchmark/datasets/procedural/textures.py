@@ -20,7 +20,6 @@ from benchmark.datasets.procedural.canvas import (
     shade,
     wave,
 )
-
 from benchmark.datasets.procedural.defects import Fault
 
 
@@ -59,9 +58,7 @@ def weave(scene: Stream, fault: Fault | None) -> Array:
     if fault.kind == "thread":
         tone = (0.72, 0.68, 0.6) if stream.below(2) else (0.25, 0.23, 0.22)
         return defects.thread(image, stream, place, length=stream.uniform(22, 40), width=1.8, colour=tone)
-    return defects.stain(
-        image, stream, place, radius=stream.uniform(6, 10), colour=(0.34, 0.27, 0.18), strength=0.7
-    )
+    return defects.stain(image, stream, place, radius=stream.uniform(6, 10), colour=(0.34, 0.27, 0.18), strength=0.7)
 
 
 def wood(scene: Stream, fault: Fault | None) -> Array:
@@ -82,9 +79,7 @@ def wood(scene: Stream, fault: Fault | None) -> Array:
     if fault.kind == "hole":
         radius = stream.uniform(2.6, 4.2)
         return defects.hole(image, stream, place, radius=radius, colour=(0.36, 0.24, 0.14), rim=0.15)
-    return defects.stain(
-        image, stream, place, radius=stream.uniform(7, 11), colour=(0.45, 0.33, 0.27), strength=0.6
-    )
+    return defects.stain(image, stream, place, radius=stream.uniform(7, 11), colour=(0.45, 0.33, 0.27), strength=0.6)
 
 
 def metal(scene: Stream, fault: Fault | None) -> Array:
@@ -100,9 +95,7 @@ def metal(scene: Stream, fault: Fault | None) -> Array:
         return defects.scratch(image, stream, place, length=stream.uniform(20, 40), width=1.4, strength=0.6)
     if fault.kind == "dent":
         return defects.dent(image, stream, place, radius=stream.uniform(7, 11), strength=0.5)
-    return defects.specks(
-        image, stream, place, radius=stream.uniform(6, 10), colour=(0.47, 0.38, 0.32), strength=0.8
-    )
+    return defects.specks(image, stream, place, radius=stream.uniform(6, 10), colour=(0.47, 0.38, 0.32), strength=0.8)
 
 
 def tile(scene: Stream, fault: Fault | None) -> Array:
@@ -122,13 +115,9 @@ def tile(scene: Stream, fault: Fault | None) -> Array:
         return image
     stream, place = fault.stream, spot(fault.stream)
     if fault.kind == "crack":
-        return defects.crack(
-            image, stream, place, length=stream.uniform(18, 32), width=1.2, colour=(0.38, 0.37, 0.35)
-        )
+        return defects.crack(image, stream, place, length=stream.uniform(18, 32), width=1.2, colour=(0.38, 0.37, 0.35))
     if fault.kind == "chip":
         chipped = cover(blob(stream, place, stream.uniform(3.5, 5.5), 0.7))
         rough = ramp((0.40, 0.38, 0.36), (0.72, 0.70, 0.66), 0.5 + 0.5 * clouds(stream, place, 5))
         return paint(image, rough, chipped)
-    return defects.stain(
-        image, stream, place, radius=stream.uniform(6, 10), colour=(0.52, 0.46, 0.34), strength=0.6
-    )
+    return defects.stain(image, stream, place, radius=stream.uniform(6, 10), colour=(0.52, 0.46, 0.34), strength=0.6)

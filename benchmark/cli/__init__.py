@@ -1,0 +1,53 @@
+"""The command line. Every command is a function in this folder; heavy modules load when a command needs them.
+
+Exit status: 0 fine; 1 a check did not hold; 2 bad usage or bad input, with one clear line on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import cyclopts
+
+from benchmark.environment import one_parent, package_version
+from benchmark.errors import TrustADError
+
+app = cyclopts.App(
+    name="trustad",
+    help="Robustness and uncertainty benchmark for few-shot and zero-shot visual anomaly detection.",
+    version=lambda: package_version("trustad") or "source checkout",
+    version_flags=["--version"],
+    result_action="return_value",
+)
+app.command("benchmark.cli.run:run", name="run")
+app.command("benchmark.cli.listing:app", name="list")
+app.command("benchmark.cli.data:app", name="data")
+app.command("benchmark.cli.leaderboard:app", name="leaderboard")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the ``trustad`` command."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    sys.exit(_run([word for word in words if word != "--debug"], debug=debug))
+
+
+def _run(words: list[str], *, debug: bool) -> int:
+    try:
+        if misplaced := one_parent():
+            raise TrustADError(f"{misplaced}; another project was installed over TrustAD: give it its own environment")
+        status = app(words, exit_on_error=False, print_error=False)
+        return status if isinstance(status, int) else 0
+    except (TrustADError, cyclopts.CycloptsError) as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split())
+        print(f"trustad: {text}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("trustad: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

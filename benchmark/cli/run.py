@@ -1,0 +1,224 @@
+"""`trustad run`: evaluate detectors on a track."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from benchmark.errors import UsageError
+
+if TYPE_CHECKING:
+    from benchmark.planner import Plan, Selection
+    from benchmark.session import Summary
+
+Names = Annotated[list[str], Parameter(negative="")]
+
+
+def run(
+    *,
+    track: str = "demo",
+    detector: Names | None = None,
+    dataset: Names | None = None,
+    category: Names | None = None,
+    shots: str = "",
+    seeds: str = "",
+    attack: Names | None = None,
+    epsilon: Names | None = None,
+    limit: int | None = None,
+    data_root: Path | None = None,
+    backbone: str | None = None,
+    weights_dir: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    executor: str = "local",
+    out: Path | None = None,
+    dry_run: bool = False,
+    progress: Literal["auto", "plain", "off"] = "auto",
+    json_summary: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Evaluate detectors on a track. The same command again runs only what is missing.
+
+    Parameters
+    ----------
+    track
+        Fixed grid to run; see `trustad list tracks`.
+    detector
+        NAME or NAME@BACKBONE, repeatable; default: the track's detectors.
+    dataset
+        Data set of the track, repeatable; default: all.
+    category
+        Category, repeatable; default: all.
+    shots
+        Comma-separated support sizes of the track, e.g. 1,4.
+    seeds
+        Comma-separated support seeds of the track, e.g. 0,1.
+    attack
+        Attack of the track, repeatable; default: all.
+    epsilon
+        Budget of the track such as 2/255, repeatable; default: all.
+    limit
+        At most this many normal and this many anomalous query images per category.
+    data_root
+        Folder that holds the data sets.
+    backbone
+        Backbone instead of the track's default.
+    weights_dir
+        Folder that holds downloaded weights.
+    device
+        Where to compute; auto takes CUDA when there is one.
+    executor
+        How jobs are carried out: local, or ray for several machines.
+    out
+        Run folder; default runs/TRACK.
+    dry_run
+        Print the plan and stop.
+    progress
+        Progress on stderr: a bar on a terminal, plain lines elsewhere.
+    json_summary
+        Print the summary as JSON on stdout.
+    """
+    if weights_dir is not None:
+        os.environ["TRUSTAD_WEIGHTS_DIR"] = str(weights_dir.resolve())
+    from benchmark.planner import Selection
+    from benchmark.tracks import load_track
+
+    grid = load_track(track)
+    folder = out or Path("runs") / track
+    selection = Selection(
+        detectors=tuple(detector or ()),
+        datasets=tuple(dataset or ()),
+        categories=tuple(category or ()),
+        shots=_integers("--shots", shots, {n for tier in grid.tiers for n in tier.shots}),
+        seeds=_integers("--seeds", seeds, {n for tier in grid.tiers for n in tier.seeds}),
+        attacks=_members("--attack", attack, {name for tier in grid.tiers for name in tier.attacks}),
+        epsilons=_budgets(epsilon, {n for tier in grid.tiers for n in tier.epsilons}),
+        limit=limit,
+        backbone=backbone,
+        data_root=data_root,
+        device=_device(device),
+    )
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: give a whole number of at least 1")
+    if dry_run:
+        return _dry_run(track, selection, folder, as_json=json_summary)
+    return _execute(track, selection, folder, executor, progress, as_json=json_summary)
+
+
+def _execute(track: str, selection: Selection, folder: Path, executor: str, progress: str, *, as_json: bool) -> int:
+    from benchmark.cli.progress import reporter
+    from benchmark.session import run_track, summary_line
+    from benchmark.tracks import load_track
+
+    with reporter(progress) as report:
+        summary = run_track(load_track(track), selection, folder, executor_name=executor, progress=report)
+    if as_json:
+        print(summary_line(summary))
+    else:
+        _print_summary(summary)
+    return 1 if summary.failed or any(f.kind == "failed" for r in summary.results for f in r.result.failures) else 0
+
+
+def _print_summary(summary: Summary) -> None:
+    for entry in summary.results:
+        print(_result_line(entry.result), f"-> {entry.path}")
+        for failure in entry.result.failures:
+            if failure.kind == "failed":
+                print(f"  not run: {failure.category}: {failure.reason}", file=sys.stderr)
+    print(
+        f"{summary.done} cells computed, {summary.skipped} already there, {summary.failed} failed"
+        + (f", {summary.corrupt} damaged and redone" if summary.corrupt else "")
+        + f"; {summary.seconds:.1f} s, peak memory {summary.peak_memory / 1e9:.2f} GB"
+    )
+
+
+def _result_line(result: object) -> str:
+    from benchmark.results import RunResult
+
+    assert isinstance(result, RunResult)
+    shots = sorted({v.shots for v in result.values})
+    best = shots[-1]
+    clean = result.find("auroc", shots=best)
+    robust = next((v for v in result.values if v.metric == "robust_score"), None)
+    figures = [f"{best}-shot AUROC {_figure(clean)}", f"R {_figure(robust)}"]
+    return f"{result.detector.name:28s} {result.dataset.name:12s} {'  '.join(figures)}"
+
+
+def _figure(value: object) -> str:
+    number, low, high = (getattr(value, name, None) for name in ("value", "low", "high"))
+    if number is None:
+        return "-"
+    return f"{number:.3f}" + (f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else "")
+
+
+def _dry_run(track: str, selection: Selection, folder: Path, *, as_json: bool) -> int:
+    from benchmark.session import plan_run
+    from benchmark.tracks import load_track
+
+    plan, _, _ = plan_run(load_track(track), selection, folder)
+    rows = _plan_rows(plan)
+    if as_json:
+        print(json.dumps({"done": plan.done, "missing": plan.missing, "passes": rows}))
+        return 0
+    print(f"{plan.missing} cells to compute, {plan.done} already there, {sum(len(j.passes) for j in plan.jobs)} passes")
+    for row in rows:
+        place = f"{row['dataset']}/{row['category']}"
+        print(f"{place:32s} {row['attack']:20s} {row['images']:6d} images {row['cells']:5d} cells")
+    return 0
+
+
+def _plan_rows(plan: Plan) -> list[dict[str, object]]:
+    return [
+        {
+            "dataset": job.dataset,
+            "category": job.category,
+            "attack": part.attack or "clean",
+            "source": part.source.label if part.source else None,
+            "epsilons": list(part.epsilons),
+            "images": len(part.samples),
+            "cells": len(part.cells),
+        }
+        for job in plan.jobs
+        for part in job.passes
+    ]
+
+
+def _integers(option: str, text: str, allowed: set[int]) -> tuple[int, ...]:
+    if not text:
+        return ()
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: give whole numbers separated by commas, such as 1,4") from None
+    _check(option, map(str, values), {str(n) for n in allowed})
+    return values
+
+
+def _members(option: str, chosen: Sequence[str] | None, allowed: set[str]) -> tuple[str, ...]:
+    _check(option, chosen or (), allowed)
+    return tuple(chosen or ())
+
+
+def _budgets(chosen: Sequence[str] | None, allowed: set[int]) -> tuple[int, ...]:
+    texts = {f"{n}/255": n for n in allowed}
+    _check("--epsilon", chosen or (), set(texts))
+    return tuple(texts[text] for text in chosen or ())
+
+
+def _check(option: str, chosen: object, allowed: set[str]) -> None:
+    for value in chosen:  # type: ignore[attr-defined]
+        if value not in allowed:
+            known = ", ".join(sorted(allowed, key=lambda t: (len(t), t)))
+            raise UsageError(f"{option} {value}: not part of this track; it has {known or 'none'}")
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

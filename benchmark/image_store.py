@@ -1,0 +1,169 @@
+"""Decode once: canonical 8-bit images and masks in memory-mapped files, so that later passes read at memory speed.
+
+A shard is a safetensors file with a few dozen images, named by the keys in it, with a CRC-32 per image in its header.
+A shard that fails its checks is deleted and its images are decoded again.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.cachedir import cache_dir
+from benchmark.canonical import RECIPE, canonical_mask, canonical_shape, canonicalise
+from benchmark.errors import DataError, NotApplicableError
+from benchmark.jsonio import atomic_write_with, digest_json
+from benchmark.types.data import Dataset, Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SHARD = 32
+"""Most images in one shard file: bounds both the memory of a worker and the work lost with a corrupt file."""
+
+
+class ImageStore:
+    """Canonical images and masks of data sets, decoded on first use and kept on disk.
+
+    Args:
+        edge: Canonical smaller edge in pixels.
+        cache: Folder that may be deleted at any time; default: the user's cache folder.
+        workers: Threads that decode (Pillow releases the interpreter lock); default: one per core, at most 8.
+    """
+
+    def __init__(self, edge: int, cache: Path | None = None, workers: int | None = None) -> None:
+        self.edge = edge
+        self._folder = (cache or cache_dir()) / "images" / f"recipe-{RECIPE}-edge-{edge}"
+        self._workers = workers or min(8, os.cpu_count() or 1)
+        self._where: dict[Path, dict[str, Path]] = {}
+
+    def get(self, dataset: Dataset, samples: Sequence[Sample]) -> list[NDArray[np.uint8]]:
+        """Canonical images, uint8 [h, w, 3], aligned with ``samples``.
+
+        Raises:
+            DataError: If files cannot be decoded; the message names the first, and how many there are.
+        """
+
+        def decode(sample: Sample) -> NDArray[Any]:
+            return canonicalise(dataset.image(sample), self.edge)
+
+        return self._all(dataset, samples, [sample.sha256 for sample in samples], decode)
+
+    def masks(self, dataset: Dataset, samples: Sequence[Sample]) -> list[NDArray[np.bool_]]:
+        """Canonical masks, bool [h, w] (True = defect), aligned with ``samples``; all False for normal samples.
+
+        Raises:
+            NotApplicableError: If the data set has no masks.
+            DataError: As `get`.
+        """
+        if not dataset.info.has_masks:
+            raise NotApplicableError(f"{dataset.info.name}: no masks, so there are no pixel metrics")
+
+        def decode(sample: Sample) -> NDArray[Any]:
+            mask = dataset.mask(sample)
+            if mask is None:
+                raise DataError(f"{sample.id}: no mask although {dataset.info.name} has masks")
+            return canonical_mask(mask, canonical_shape(sample.height, sample.width, self.edge))
+
+        keys = [digest_json([sample.id, sample.sha256, sample.masks, dict(sample.meta)]) for sample in samples]
+        return self._all(dataset, samples, keys, decode)
+
+    def _all(
+        self, dataset: Dataset, samples: Sequence[Sample], keys: Sequence[str], decode: Callable[[Sample], NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        folder = self._folder / f"{dataset.info.name}-{dataset.info.version}"
+        found = self._read(folder, keys)
+        missing = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in found}
+        if missing:
+            self._build(folder, missing, decode)
+            found |= self._read(folder, missing)
+        return [found[key] for key in keys]
+
+    def _read(self, folder: Path, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """What the shards hold of ``keys``; a damaged shard is deleted and gives nothing."""
+        where = self._shards(folder)
+        known = sorted((where[key], key) for key in set(keys) if key in where)
+        found: dict[str, NDArray[Any]] = {}
+        for shard, group in groupby(known, key=lambda item: item[0]):
+            try:
+                found |= _load(shard, [key for _, key in group])
+            except DataError:
+                shard.unlink(missing_ok=True)
+                self._where[folder] = {key: path for key, path in where.items() if path != shard}
+                where = self._where[folder]
+        return found
+
+    def _shards(self, folder: Path) -> dict[str, Path]:
+        """Key -> shard, from the headers on disk, read once per folder."""
+        if folder not in self._where:
+            self._where[folder] = {}
+            for shard in sorted(folder.glob("*.safetensors")):
+                try:
+                    self._where[folder] |= dict.fromkeys(_keys(shard), shard)
+                except DataError:
+                    shard.unlink(missing_ok=True)
+        return self._where[folder]
+
+    def _build(self, folder: Path, missing: dict[str, Sample], decode: Callable[[Sample], NDArray[Any]]) -> None:
+        """Decode in parallel, one shard per task, and report every broken file together."""
+        jobs = list(missing.items())
+        size = min(SHARD, -(-len(jobs) // self._workers))
+        batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        broken: list[str] = []
+
+        def build(batch: list[tuple[str, Sample]]) -> tuple[Path, list[str]]:
+            images: dict[str, NDArray[Any]] = {}
+            for key, sample in batch:
+                try:
+                    images[key] = decode(sample)
+                except DataError as error:
+                    broken.append(str(error))
+            shard = folder / f"{digest_json(sorted(images))[:32]}.safetensors"
+            if images:
+                _save(shard, images)
+            return shard, list(images)
+
+        with ThreadPoolExecutor(max_workers=self._workers) as pool:
+            for shard, keys in pool.map(build, batches):
+                self._where[folder] |= dict.fromkeys(keys, shard)
+        if broken:
+            more = f" (and {len(broken) - 1} more files)" if len(broken) > 1 else ""
+            raise DataError(f"{sorted(broken)[0]}{more}; `trustad data verify` lists every fault")
+
+
+def _save(shard: Path, images: dict[str, NDArray[Any]]) -> None:
+    from safetensors.numpy import save_file
+
+    checks = {key: str(zlib.crc32(image.data)) for key, image in images.items()}
+    atomic_write_with(shard, lambda temp: save_file(images, temp, checks))
+
+
+def _keys(shard: Path) -> list[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(shard, framework="np") as file:
+            return list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{shard}: damaged cache file") from error
+
+
+def _load(shard: Path, keys: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read arrays from a mapped shard and check them against the header's CRC-32."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(shard, framework="np") as file:
+            checks = file.metadata() or {}
+            images = {key: file.get_tensor(key) for key in keys}
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{shard}: damaged cache file") from error
+    if any(str(zlib.crc32(image.data)) != checks.get(key) for key, image in images.items()):
+        raise DataError(f"{shard}: damaged cache file")
+    return images
