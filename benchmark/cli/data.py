@@ -55,7 +55,8 @@ def prepare(
         print(f"{info.title} cannot be downloaded by a program.\n{info.url}\n{steps}")
         print(f"Put it below {root / name}, then run `trustad data verify {name} --root {root}`.")
         return
-    _accept(f"{info.title} ({info.licence}, {info.url})", accept_licence)
+    size = f", {info.size_bytes / 1e9:.1f} GB" if info.size_bytes else ""
+    _accept(f"{info.title} ({info.licence}, {info.url}{size})", accept_licence)
     with reporter("auto") as report:
         target = fetch(
             name,
