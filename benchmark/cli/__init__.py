@@ -36,9 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str], *, debug: bool) -> int:
     try:
         if misplaced := one_parent():
-            raise TrustADError(
-                f"{misplaced}; another project has installed over TrustAD: use an environment of its own"
-            )
+            raise TrustADError(f"{misplaced}; another project was installed over TrustAD: give it its own environment")
         status = app(words, exit_on_error=False, print_error=False)
         return status if isinstance(status, int) else 0
     except (TrustADError, cyclopts.CycloptsError) as error:

@@ -1,10 +1,8 @@
 """Which file holds the weights of which backbone, where it comes from, and where it lies. Imports no torch.
 
-Nothing here downloads by itself: `locate` looks into the weights folder and the Hugging Face cache, `fetch`
-is asked for.
-SHA-256 values are recorded only where the publisher states them; elsewhere the hub's own digest of the file
-(the blob name in
-its cache) is the reference, and a file in the weights folder has none.
+Nothing here downloads by itself: `locate` looks into the weights folder and the Hugging Face cache. SHA-256 values are
+taken from where the publisher states them: file names that carry one (torch.hub's convention) and the hub's blob names;
+for other files none is known, and what was found is recorded in the results.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class Weights:
         file: File name in the repository.
         revision: Branch or commit of the repository.
         original: File name in the authors' own layout that is accepted too, or "".
-        sha256: Published SHA-256 or its published beginning (torchvision names carry 8 digits), or None.
+        sha256: Published SHA-256, or None.
     """
 
     name: str
@@ -137,7 +135,8 @@ def expected_digest(weights: Weights, path: Path) -> str | None:
     blob = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", blob):
         return blob
-    return weights.sha256 if path.suffix == Path(weights.file).suffix or not weights.original else None
+    in_name = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+    return in_name[1] if in_name else weights.sha256
 
 
 def check_digest(weights: Weights, path: Path) -> str:
