@@ -32,7 +32,7 @@ DEFAULT_NEIGHBOURHOODS = (1, 2, 3)
 
 def aggregate(level: Tensor, degree: int) -> Tensor:
     """Patches [B, N, D] of a level [B, h, w, D]: layer norm over the whole map, r x r mean, unit length."""
-    channels_first = layer_norm(level.permute(0, 3, 1, 2), [level.shape[3], *level.shape[1:3]])
+    channels_first: Tensor = layer_norm(level.permute(0, 3, 1, 2), [level.shape[3], *level.shape[1:3]])
     pooled = avg_pool2d(channels_first, degree, stride=1, padding=degree // 2)
     patches: Tensor = normalize(pooled.flatten(2).mT, dim=-1)
     return patches
