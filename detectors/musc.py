@@ -54,7 +54,8 @@ def mutual_distance(patches: Tensor, others: Tensor) -> Tensor:
     count = max(1, int(LOWEST_SHARE * len(others)))
     images = found.similarity.topk(count, dim=1).indices
     winners = others[images, found.index.gather(1, images)]  # [N, count, D]
-    return torch.linalg.vector_norm(patches[:, None] - winners, dim=-1).mean(dim=1)
+    distance: Tensor = torch.linalg.vector_norm(patches[:, None] - winners, dim=-1)
+    return distance.mean(dim=1)
 
 
 def smooth(own: Tensor, similarity: Tensor, scores: Tensor, neighbourhoods: Sequence[int]) -> Tensor:
