@@ -1,4 +1,4 @@
-"""From stored cells to the files of a submission: evidence parquet and result JSON, one pair per detector and data set."""
+"""From stored cells to the files of a submission: evidence and a result for each detector and data set."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _collect_one(
     failures: Mapping[str, Sequence[Failure]],
     timing: Timing,
 ) -> Collected:
-    from benchmark.diagnostics import validity_of
+    from benchmark.validity import validity_of
 
     track, name = plan.track, planned.dataset.info.name
     stem = f"{track.name}-v{track.version}__{name}"
@@ -314,7 +314,7 @@ def _failures(
     cells: list[tuple[CellSpec, Cell]],
 ) -> tuple[Failure, ...]:
     planned_failures = [f for owner, f in planned.failures if owner in (None, spec)]
-    known = {c for c in planned.categories}
+    known = set(planned.categories)
     run = [f for label in ("", spec.label) for f in failures.get(label, ()) if f.category in known]
     return tuple(
         sorted([*planned_failures, *run], key=lambda f: (f.category, f.shots or 0, f.seed or 0, f.attack or ""))

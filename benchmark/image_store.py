@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.cachedir import cache_dir
 from benchmark.canonical import RECIPE, canonical_mask, canonical_shape, canonicalise
 from benchmark.errors import DataError, NotApplicableError
 from benchmark.jsonio import atomic_write_with, digest_json
@@ -24,21 +25,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHARD = 32
-"""Images per shard file: bounds both the memory of a worker and the work lost with a corrupt file."""
+"""Most images in one shard file: bounds both the memory of a worker and the work lost with a corrupt file."""
 
 
 class ImageStore:
     """Canonical images and masks of data sets, decoded on first use and kept on disk.
 
     Args:
-        cache: Folder that may be deleted at any time.
         edge: Canonical smaller edge in pixels.
-        workers: Threads that decode; Pillow releases the interpreter lock, so two reach what two processes reach.
+        cache: Folder that may be deleted at any time; default: the user's cache folder.
+        workers: Threads that decode (Pillow releases the interpreter lock); default: one per core, at most 8.
     """
 
-    def __init__(self, cache: Path, edge: int, workers: int | None = None) -> None:
+    def __init__(self, edge: int, cache: Path | None = None, workers: int | None = None) -> None:
         self.edge = edge
-        self._folder = Path(cache) / "images" / f"recipe-{RECIPE}-edge-{edge}"
+        self._folder = (cache or cache_dir()) / "images" / f"recipe-{RECIPE}-edge-{edge}"
         self._workers = workers or min(8, os.cpu_count() or 1)
         self._where: dict[Path, dict[str, Path]] = {}
 
@@ -112,7 +113,8 @@ class ImageStore:
     def _build(self, folder: Path, missing: dict[str, Sample], decode: Callable[[Sample], NDArray[Any]]) -> None:
         """Decode in parallel, one shard per task, and report every broken file together."""
         jobs = list(missing.items())
-        batches = [jobs[start : start + SHARD] for start in range(0, len(jobs), SHARD)]
+        size = min(SHARD, -(-len(jobs) // self._workers))
+        batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
         broken: list[str] = []
 
         def build(batch: list[tuple[str, Sample]]) -> tuple[Path, list[str]]:

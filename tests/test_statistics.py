@@ -101,6 +101,10 @@ def test_auroc_replicates_are_the_aurocs_of_the_resamples(digits: int, ties: ran
     for row in range(3):
         slow = bootstrap.metric_replicates(metric, (labels, scores[row]), counts)
         assert found[row] == pytest.approx(slow, abs=1e-12)
+    precision = bootstrap.average_precision_replicates(labels, scores, counts)
+    for row in range(3):
+        slow = bootstrap.metric_replicates(ranking.average_precision, (labels, scores[row]), counts)
+        assert precision[row] == pytest.approx(slow, abs=1e-12)
 
 
 def test_other_replicates_are_the_metrics_of_the_resamples() -> None:

@@ -18,8 +18,8 @@ SPLITS = ("realiad_jsons", "realiad_jsons/realiad_jsons")
 class RealIAD(FileDataset):
     """Real-IAD, multi-view split ``realiad_jsons/<category>.json``; the first resolution on disk, from 1024 px.
 
-    The label is the split file's ``anomaly_class``: a view of a defective object that does not show the defect is normal
-    there although it lies under ``NG``.
+    The label is the split file's ``anomaly_class``: a view of a defective object that does not show the defect is
+    normal there although it lies under ``NG``.
     """
 
     folders = ("real_iad", "Real-IAD", "realiad")

@@ -58,7 +58,7 @@ def main() -> None:
         start = time.perf_counter()
         samples = dataset.index().of("tile", "train")
         indexed = time.perf_counter() - start
-        store = ImageStore(cache, EDGE, workers=2)
+        store = ImageStore(EDGE, cache, workers=2)
         for first in range(0, count, 128):
             store.get(dataset, samples[first : first + 128])
         decoded = time.perf_counter() - start
@@ -66,7 +66,7 @@ def main() -> None:
         again = MVTecAD(root)
         start = time.perf_counter()
         samples = again.index().of("tile", "train")
-        store = ImageStore(cache, EDGE, workers=2)
+        store = ImageStore(EDGE, cache, workers=2)
         for first in range(0, count, 128):
             store.get(again, samples[first : first + 128])
         second = time.perf_counter() - start
