@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.cards import CARDS
-from attacks.gradients import ascent
+from attacks.gradients import ascent, faded
 from attacks.projection import Ball
 from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
 
@@ -85,6 +85,6 @@ class MIFGSMHead(Attack):
             levels, velocity = ball.origin, torch.zeros_like(ball.origin)
             for _ in range(self.steps):
                 gradient = head_gradient(target, batch, levels)
-                velocity = velocity + gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+                velocity = faded(velocity, gradient, momentum=1.0)
                 levels = ball.clip(levels + epsilon / self.steps * velocity.sign())
             yield ball.images(levels)
