@@ -152,7 +152,7 @@ class CostPoint:
 
 def scatter(title: str, points: Sequence[CostPoint], href: str) -> Markup:
     """Robust score over seconds per image (log scale); hollow points are not ranked. Names link to detector pages."""
-    width, height = 900, 380
+    width, height = 1180, 380
     usable = [p for p in points if p.seconds > 0]
     if not usable:
         return figure(title, "Nothing measured.", width, 60, text("Nothing measured.", 20, 34), kind="scatter")

@@ -179,8 +179,13 @@ def _level(epsilon: str) -> int:
 
 def _heat_cell(cell: Cell) -> tuple[str, str, str]:
     if cell.value is None:
-        return DASH, "none", cell.note or ""
-    return score(cell.value), f"q{min(max(cell.value, 0) // 1000, 9)}", ""
+        return DASH, heat(cell), cell.note or ""
+    return score(cell.value), heat(cell), ""
+
+
+def heat(cell: Cell) -> str:
+    """Colour class of an AUROC: q0 for 0.0 to q9 for 0.9 and above."""
+    return "none" if cell.value is None else f"q{min(max(cell.value, 0) // 1000, 9)}"
 
 
 def _numbers(values: list[MetricValue]) -> Iterable[NumberTable]:
