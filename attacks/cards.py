@@ -8,6 +8,10 @@ _KHAN = "Khan and Krawczyk 2025, surrogate attacks on few-shot anomaly detection
 _KHAN_URL = "https://arxiv.org/abs/2510.13643"
 _MADRY = "Madry et al. 2018, Towards deep learning models resistant to adversarial attacks"
 _MADRY_URL = "https://arxiv.org/abs/1706.06083"
+_APGD = "Croce and Hein 2020, Reliable evaluation of adversarial robustness with an ensemble of parameter-free attacks"
+_APGD_URL = "https://arxiv.org/abs/2003.01690"
+_SQUARE = "Andriushchenko et al. 2020, Square attack"
+_SQUARE_URL = "https://arxiv.org/abs/1912.00049"
 
 _ALL = (
     AttackCard(
@@ -65,7 +69,57 @@ _ALL = (
     ),
     AttackCard("pgd_score_10", 1, "white_box", "pgd_score with ten steps.", _MADRY, _MADRY_URL),
     AttackCard("pgd_score_100", 1, "white_box", "pgd_score with a hundred steps.", _MADRY, _MADRY_URL),
-    AttackCard("pgd_score_r5", 1, "white_box", "pgd_score with five random restarts.", _MADRY, _MADRY_URL),
+    AttackCard("pgd_score_restarts", 1, "white_box", "pgd_score with five random restarts.", _MADRY, _MADRY_URL),
+    AttackCard(
+        "apgd_score",
+        1,
+        "white_box",
+        "Forty steps of Auto-PGD on the detector's own score; best iterate.",
+        _APGD,
+        _APGD_URL,
+    ),
+    AttackCard("apgd_score_10", 1, "white_box", "apgd_score with ten steps.", _APGD, _APGD_URL),
+    AttackCard("square_score", 1, "black_box", "A thousand score queries, random squares.", _SQUARE, _SQUARE_URL),
+    AttackCard("transfer", 1, "transfer", "pgd_score against AnomalyDINO, replayed on every other detector."),
+    AttackCard("transfer_10", 1, "transfer", "pgd_score_10 against AnomalyDINO, replayed on every other detector."),
+    AttackCard(
+        "pgd_head_oracle",
+        1,
+        "surrogate",
+        "pgd_head through a head fitted on true labels of the other half.",
+        _MADRY,
+        _MADRY_URL,
+    ),
+    AttackCard(
+        "mask_flip",
+        1,
+        "white_box",
+        "Moves defects out of, or background into, the detector's foreground mask.",
+        uses_masks=True,
+    ),
+    AttackCard(
+        "pgd_map",
+        1,
+        "white_box",
+        "Raises the anomaly map off the defect and lowers it on the defect.",
+        "Nafez et al. 2025, PatchGuard",
+        "https://arxiv.org/abs/2506.09237",
+        uses_masks=True,
+    ),
+    AttackCard(
+        "flag_adaptive",
+        1,
+        "white_box",
+        "Crosses the decision threshold with an entropy below the flag; knows the calibrator.",
+    ),
+    AttackCard(
+        "torchattacks",
+        1,
+        "surrogate",
+        "A family: torchattacks:PGD, torchattacks:MIFGSM ... against the linear head.",
+        "Kim 2020, Torchattacks",
+        "https://arxiv.org/abs/2010.01950",
+    ),
 )
 
 CARDS: dict[str, AttackCard] = {card.name: card for card in _ALL}

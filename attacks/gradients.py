@@ -20,7 +20,7 @@ def score(target: Target, levels: Tensor, rows: Rows = None) -> Tensor:
         return target.predict(to_unit(levels), rows).score
 
 
-def ascent(objective: Callable[[Tensor], tuple[Tensor, Tensor]], levels: Tensor) -> tuple[Tensor, Tensor]:
+def ascent(objective: Callable[[Tensor], tuple[Tensor, Tensor]], levels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Evaluate an objective and its gradient at images given in grey levels.
 
     Args:
@@ -28,7 +28,7 @@ def ascent(objective: Callable[[Tensor], tuple[Tensor, Tensor]], levels: Tensor)
         levels: Grey levels [b, 3, H, W].
 
     Returns:
-        The reported scores [b] and the gradient [b, 3, H, W] of each image's own value, both detached.
+        The values [b], the reported scores [b] and the gradient [b, 3, H, W] of each image's own value, all detached.
 
     Raises:
         NotApplicableError: If the value has no gradient.
@@ -41,4 +41,10 @@ def ascent(objective: Callable[[Tensor], tuple[Tensor, Tensor]], levels: Tensor)
                 "the detector's score has no gradient; a SubstituteGradient makes white-box attacks possible"
             )
         (gradient,) = torch.autograd.grad(value.sum(), images)
-    return reported.detach(), gradient
+    return value.detach(), reported.detach(), gradient
+
+
+def faded(running: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+    """The running gradient after one more: the old one times ``momentum`` plus the new one at mean absolute value 1."""
+    size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+    return momentum * running + gradient / torch.where(size > 0, size, 1.0)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.cards import CARDS
-from attacks.gradients import ascent
+from attacks.gradients import ascent, faded
 from attacks.projection import Ball
 from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
 
@@ -25,7 +25,7 @@ def head_gradient(target: Target, batch: AttackBatch, levels: Tensor) -> Tensor:
         logit = target.surrogate_logit(images)
         return logit * batch.direction.to(logit), logit
 
-    return ascent(harm, levels)[1]
+    return ascent(harm, levels)[2]
 
 
 class FGSMHead(Attack):
@@ -46,9 +46,10 @@ class PGDHead(Attack):
 
     card = CARDS["pgd_head"]
     steps = 10
+    head = "synthetic"
 
     def __init__(self) -> None:
-        self.config = {"steps": self.steps}
+        self.config = {"steps": self.steps, "head": self.head}
 
     def perturb(self, target: Target, batch: AttackBatch, epsilons: Sequence[int]) -> Iterator[Tensor]:
         for epsilon in epsilons:
@@ -59,6 +60,13 @@ class PGDHead(Attack):
                 sign = head_gradient(target, batch, levels).sign()
                 levels = ball.clip(levels + 2.5 * epsilon / self.steps * sign)
             yield ball.images(levels)
+
+
+class PGDHeadOracle(PGDHead):
+    """The harness binds the head that was fitted on true labels (`attacks.surrogate.fit_oracle_surrogate`)."""
+
+    card = CARDS["pgd_head_oracle"]
+    head = "oracle"
 
 
 class MIFGSMHead(Attack):
@@ -77,6 +85,6 @@ class MIFGSMHead(Attack):
             levels, velocity = ball.origin, torch.zeros_like(ball.origin)
             for _ in range(self.steps):
                 gradient = head_gradient(target, batch, levels)
-                velocity = velocity + gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+                velocity = faded(velocity, gradient, momentum=1.0)
                 levels = ball.clip(levels + epsilon / self.steps * velocity.sign())
             yield ball.images(levels)

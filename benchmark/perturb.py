@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from benchmark.errors import ContractError, UsageError
 from benchmark.types.attack import Attack, AttackBatch, Target
 
 
-def perturb(attack: Attack, target: Target, batch: AttackBatch, epsilons: Sequence[int]) -> Iterator[Tensor]:
+def perturb(
+    attack: Attack, target: Target, batch: AttackBatch, epsilons: Sequence[int]
+) -> Generator[Tensor, None, None]:
     """Run an attack and yield one checked uint8 [B, 3, H, W] tensor per epsilon, in the given order.
 
     Epsilon 0 is the identity. Outputs are uint8; float images in [0, 1] that stay within epsilon + 0.5/255

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -62,10 +63,13 @@ class BoundTarget:
         surrogate: Logit of the linear head from features (`SurrogateHead.logit`), for the head attacks.
         flag: The clean decision rule, for `flag_adaptive`.
         draws: Forward passes averaged per prediction; 8 where the card says ``deterministic = False`` (EOT).
+        record: Keep the scores of every prediction.
 
     Attributes:
         forwards: Forward passes so far, counted per image and draw.
         backwards: Backward passes so far, counted per image and draw.
+        dead: bool [B] on the CPU: the image was given a gradient at least once, and never one other than zero.
+        history: With ``record``, (rows or None, scores) of every prediction, in order: the query curve.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class BoundTarget:
         surrogate: Callable[[Features], Tensor] | None = None,
         flag: FlagModel | None = None,
         draws: int = 1,
+        record: bool = False,
     ) -> None:
         self._fitted = fitted
         self._sample_ids = sample_ids
@@ -85,6 +90,14 @@ class BoundTarget:
         self._whole = fitted.excluding(sample_ids) if isinstance(fitted, TransductiveScorer) else fitted
         self.forwards = 0
         self.backwards = 0
+        self.history: list[tuple[Tensor | None, Tensor]] = []
+        self._record = record
+        self._asked = torch.zeros(len(sample_ids), dtype=torch.bool)
+        self._alive = torch.zeros(len(sample_ids), dtype=torch.bool)
+
+    @property
+    def dead(self) -> Tensor:
+        return self._asked & ~self._alive
 
     @property
     def fitted(self) -> FittedDetector:
@@ -106,13 +119,16 @@ class BoundTarget:
 
     def predict(self, images: Tensor, rows: Tensor | None = None) -> Prediction:
         detector = self._detector(rows)
-        images = self._counted(images, self._draws)
-        return _mean([_predict(detector, images) for _ in range(self._draws)])
+        images = self._counted(images, self._draws, rows)
+        prediction = _mean([_predict(detector, images) for _ in range(self._draws)])
+        if self._record:
+            self.history.append((rows, prediction.score.detach()))
+        return prediction
 
     def features(self, images: Tensor) -> Features:
         if not isinstance(self._fitted, FeatureScorer):
             raise NotApplicableError("the detector has no tokens: it is not a head on a frozen feature extractor")
-        return self._fitted.extractor(self._counted(images, 1))
+        return self._fitted.extractor(self._counted(images, 1, None))
 
     def surrogate_logit(self, images: Tensor) -> Tensor:
         features = self.features(images)
@@ -142,16 +158,19 @@ class BoundTarget:
             return self._whole
         return self._fitted.excluding([self._sample_ids[row] for row in rows.tolist()])
 
-    def _counted(self, images: Tensor, draws: int) -> Tensor:
+    def _counted(self, images: Tensor, draws: int, rows: Tensor | None) -> Tensor:
         """Count a forward pass, and a backward pass when a gradient reaches the images."""
         self.forwards += len(images) * draws
         if images.requires_grad and torch.is_grad_enabled():
             images = images.view_as(images)
-            images.register_hook(lambda gradient: self._count_backward(gradient, draws))  # type: ignore[no-untyped-call]
+            images.register_hook(partial(self._count_backward, draws, rows))  # type: ignore[no-untyped-call]
         return images
 
-    def _count_backward(self, gradient: Tensor, draws: int) -> None:
+    def _count_backward(self, draws: int, rows: Tensor | None, gradient: Tensor) -> None:
         self.backwards += len(gradient) * draws
+        where = slice(None) if rows is None else rows.cpu()
+        self._asked[where] = True
+        self._alive[where] |= (gradient != 0).flatten(1).any(dim=1).cpu()
 
 
 def _predict(detector: FittedDetector, images: Tensor) -> Prediction:

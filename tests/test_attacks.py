@@ -28,7 +28,7 @@ from tests.toy_detectors import (
 )
 
 NAMES = tuple(CARDS)
-SLOW = {"pgd_score_100", "pgd_score_r5"}
+SLOW = {"pgd_score_100", "pgd_score_restarts", "square_score"}
 
 
 def target_for(batch: AttackBatch, seed: int = 0, size: int = 32) -> BoundTarget:

@@ -1,0 +1,310 @@
+"""Attack validity (PROTOCOL.md section 4): does a row's robustness come from the detector or from a broken attack?
+
+Every check reads stored facts, so the badge can be computed again from the evidence. RED rows are listed, not ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.results import AttackRef, Check, Validity
+from benchmark.types.attack import Knowledge
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from benchmark.types.detector import Card, Prediction
+
+Scores = NDArray[np.float64]
+Status = Literal["pass", "amber", "red", "skipped"]
+
+GREY = 128
+"""At n = 128 one uniform grey image lies in every ball, so no detector can be right more often than not."""
+MAX_DEAD = 0.05
+REPLICATES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Scores of one attack at one epsilon on the images of one episode, with the clean scores of the same images.
+
+    Attributes:
+        attack: Attack name.
+        epsilon: Grey levels.
+        labels: [N] 0 or 1.
+        clean: [N] clean scores.
+        scores: [N] scores under the attack (two-sided goal).
+        sample_ids: N ids; they pair conditions of the same episode.
+        episode: Names the episode (category, shots, seed); conditions are compared within it.
+    """
+
+    attack: str
+    epsilon: int
+    labels: NDArray[np.int64]
+    clean: Scores
+    scores: Scores
+    sample_ids: tuple[str, ...]
+    episode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the checks read.
+
+    Attributes:
+        conditions: All attacked score vectors of a result.
+        knowledge: Attack name -> what its attacker knows.
+        differentiable: As the detector's card declares.
+        deterministic: As the detector's card declares.
+        repeat_error: Largest relative difference of two clean score calls (`repeat_error`); None = not measured.
+        dead: White-box attack name -> share of images with a zero gradient throughout (`dead_share`).
+    """
+
+    conditions: Sequence[Condition]
+    knowledge: Mapping[str, Knowledge]
+    differentiable: bool = True
+    deterministic: bool = True
+    repeat_error: float | None = None
+    dead: Mapping[str, float] = field(default_factory=dict)
+
+
+def diagnose(facts: Facts) -> Validity:
+    """All checks; the badge is the worst status (skipped checks count as amber: nothing odd was ruled out)."""
+    checks = tuple(check(facts) for check in CHECKS)
+    found = {check.status for check in checks}
+    if "red" in found:
+        return Validity(badge="red", checks=checks)
+    return Validity(badge="amber" if found & {"amber", "skipped"} else "green", checks=checks)
+
+
+def validity_of(
+    scores: pd.DataFrame, attacks: Sequence[AttackRef], facts: Mapping[str, Mapping[str, float]], card: Card
+) -> Validity:
+    """The badge of a result from its evidence rows and stored facts.
+
+    Args:
+        scores: Evidence columns (PROTOCOL.md section 8).
+        attacks: The attacks of the result.
+        facts: Attack name -> facts, of which ``dead`` is read (`dead_share`); under ``clean``: ``repeat_error``.
+        card: The detector's card.
+    """
+    dead = {name: values["dead"] for name, values in facts.items() if "dead" in values}
+    return diagnose(
+        Facts(
+            conditions=tuple(conditions_of(scores)),
+            knowledge={attack.name: attack.knowledge for attack in attacks},
+            differentiable=card.differentiable,
+            deterministic=card.deterministic,
+            repeat_error=facts.get("clean", {}).get("repeat_error"),
+            dead=dead,
+        )
+    )
+
+
+def conditions_of(scores: pd.DataFrame) -> Iterator[Condition]:
+    """Attacked score vectors of evidence rows, each joined with the clean scores of its images."""
+    episode = ["category", "shots", "seed"]
+    keys = [*episode, "sample_id"]
+    clean = scores[scores["attack"].isna()].set_index(keys)["score"]
+    attacked = scores[(scores["attack"].notna()) & (scores["goal"] == "two_sided")]
+    for (attack, epsilon, *which), rows in attacked.groupby(["attack", "epsilon", *episode], observed=True):
+        yield Condition(
+            attack=str(attack),
+            epsilon=int(str(epsilon).partition("/")[0]),
+            labels=rows["label"].to_numpy(np.int64),
+            clean=clean.reindex(rows.set_index(keys).index).to_numpy(np.float64),
+            scores=rows["score"].to_numpy(np.float64),
+            sample_ids=tuple(rows["sample_id"]),
+            episode="/".join(map(str, which)),
+        )
+
+
+def two_sided_auroc(labels: NDArray[np.int64], scores: Scores) -> float | None:
+    """Share of (anomaly, normal) pairs in the right order; ties count 0. None without both classes."""
+    if len(set(labels.tolist())) < 2:
+        return None
+    return float((scores[labels == 1][:, None] > scores[labels == 0][None]).mean())
+
+
+def repeat_error(predict: Callable[[Tensor], Prediction], images: Tensor) -> float:
+    """Largest difference of two score calls on the same images, relative to the scores' range (0 = the same bits)."""
+    first, second = (predict(images).score.double() for _ in range(2))
+    span = float(first.max() - first.min()) or 1.0
+    return float((first - second).abs().max()) / span
+
+
+def dead_share(dead: Tensor, clean: Tensor, labels: Tensor) -> float:
+    """Share of images whose gradient was zero throughout an attack and whose score could still have moved.
+
+    An image is excused when its clean score already is the most harmful one of its episode: the lowest score for an
+    anomaly, the highest for a normal image.
+
+    Args:
+        dead: bool [N], see `benchmark.target.BoundTarget.dead`.
+        clean: [N] clean scores.
+        labels: [N] 0 or 1.
+    """
+    import torch
+
+    bound = torch.where(labels > 0, clean <= clean.min(), clean >= clean.max())
+    return float((dead & ~bound).double().mean())
+
+
+def _check(name: str, status: Status, detail: str) -> Check:
+    return Check(name=name, status=status, detail=detail)
+
+
+def white_box_completed(facts: Facts) -> Check:
+    """A ranked row needs a white-box attack that ran."""
+    name = "white_box_completed"
+    ran = sorted({c.attack for c in facts.conditions if facts.knowledge[c.attack] == "white_box"})
+    if ran:
+        return _check(name, "pass", f"white-box attacks that ran: {', '.join(ran)}")
+    if not facts.differentiable:
+        return _check(
+            name, "red", "black-box only: the detector declares differentiable = False and no substitute gradient"
+        )
+    return _check(name, "red", "black-box only: no white-box attack was completed")
+
+
+def repeatable(facts: Facts) -> Check:
+    """Two calls give the same scores, or randomness is declared and averaged over (EOT)."""
+    name = "repeatable"
+    if not facts.deterministic:
+        return _check(name, "amber", "declared random: attacked and scored as the mean of several draws")
+    if facts.repeat_error is None:
+        return _check(name, "skipped", "scores were not computed twice")
+    if facts.repeat_error > 0:
+        return _check(name, "red", f"two calls differ by {facts.repeat_error:.2g} of the score range, undeclared")
+    return _check(name, "pass", "two calls give the same scores")
+
+
+def gradients(facts: Facts) -> Check:
+    """At most 5 % of the images have a zero gradient without being at a score bound."""
+    name = "gradients"
+    if not facts.dead:
+        return _check(name, "skipped", "no gradients were recorded")
+    attack, share = max(facts.dead.items(), key=lambda item: item[1])
+    status: Status = "red" if share > MAX_DEAD else "amber" if share > 0 else "pass"
+    return _check(name, status, f"{share:.1%} of the images have zero gradients throughout {attack}")
+
+
+def grey_ball(facts: Facts) -> Check:
+    """At n = 128 a working white-box attack brings the two-sided AUROC to 0.5 or less."""
+    name = "grey_ball"
+    values = _auroc_by_attack([c for c in facts.conditions if c.epsilon == GREY], facts, {"white_box"})
+    if not values:
+        return _check(name, "skipped", "no white-box attack was run at 128/255")
+    attack, value = min(values.items(), key=lambda item: item[1])
+    status: Status = "red" if value > 0.5 else "pass"
+    return _check(
+        name, status, f"two-sided AUROC {value:.3f} under {attack} at 128/255, where uniform grey is reachable"
+    )
+
+
+def white_box_strongest(facts: Facts) -> Check:
+    """No black-box or transfer attack beats the white box beyond a paired 95 % interval."""
+    weaker = {name for name, knowledge in facts.knowledge.items() if knowledge in {"black_box", "transfer"}}
+    words = "black box and transfer against white box"
+    return _compare(facts, "white_box_strongest", words, weaker, _on_the_score(facts), failed="red")
+
+
+def controls_weakest(facts: Facts) -> Check:
+    """Noise and the surrogate do not beat the white box beyond a paired 95 % interval."""
+    weaker = {name for name, knowledge in facts.knowledge.items() if knowledge in {"surrogate", "none"}}
+    words = "noise and surrogate against white box"
+    return _compare(facts, "controls_weakest", words, weaker, _on_the_score(facts), failed="amber")
+
+
+def more_steps_help(facts: Facts) -> Check:
+    """100 steps are not weaker than 10 beyond a paired 95 % interval."""
+    words = "10 steps against 100"
+    return _compare(facts, "more_steps_help", words, {"pgd_score_10"}, {"pgd_score_100"}, failed="red")
+
+
+def _on_the_score(facts: Facts) -> set[str]:
+    """White-box attacks whose aim is the score."""
+    return {n for n, k in facts.knowledge.items() if k == "white_box"} - {"pgd_map", "mask_flip", "flag_adaptive"}
+
+
+CHECKS = (white_box_completed, repeatable, gradients, grey_ball, white_box_strongest, more_steps_help, controls_weakest)
+
+
+def _auroc_by_attack(conditions: Sequence[Condition], facts: Facts, knowledge: set[str]) -> dict[str, float]:
+    """Macro mean over episodes of each attack's two-sided AUROC."""
+    found: dict[str, list[float]] = {}
+    for c in conditions:
+        value = two_sided_auroc(c.labels, c.scores)
+        if facts.knowledge[c.attack] in knowledge and value is not None:
+            found.setdefault(c.attack, []).append(value)
+    return {attack: float(np.mean(values)) for attack, values in found.items()}
+
+
+def _compare(facts: Facts, name: str, words: str, weaker: set[str], stronger: set[str], *, failed: Status) -> Check:
+    """Fails if a supposedly weaker attack gives a significantly lower AUROC than the stronger ones, image by image."""
+    found = [
+        (*paired_interval(pairs), f"{attack} at {epsilon}/255")
+        for attack, epsilon, pairs in _paired(facts, weaker, stronger)
+    ]
+    if not found:
+        return _check(name, "skipped", f"{words}: not run on the same images")
+    low, high, where = max(found)
+    text = f"{words}: AUROC of the stronger minus the weaker, [{low:+.3f}, {high:+.3f}] for {where}"
+    return _check(name, failed if low > 0 else "pass", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The same images of one episode under two attacks."""
+
+    labels: NDArray[np.int64]
+    strong: Scores
+    weak: Scores
+
+
+def _paired(facts: Facts, weaker: set[str], stronger: set[str]) -> Iterator[tuple[str, int, list[Pair]]]:
+    """For each weaker attack and epsilon: its episodes, paired with the per-image worst of the stronger attacks."""
+    by_key: dict[tuple[str, int], list[Condition]] = {}
+    for c in facts.conditions:
+        by_key.setdefault((c.attack, c.epsilon), []).append(c)
+    for (attack, epsilon), weak_conditions in sorted(by_key.items()):
+        if attack in weaker and epsilon != GREY:
+            strong = [c for name in sorted(stronger) for c in by_key.get((name, epsilon), [])]
+            pairs = [pair for c in weak_conditions if (pair := _pair(c, strong)) is not None]
+            if pairs:
+                yield attack, epsilon, pairs
+
+
+def _pair(weak: Condition, strong: Sequence[Condition]) -> Pair | None:
+    """Common images of a condition and of the stronger ones of its episode; None without both classes among them."""
+    rivals = [dict(zip(c.sample_ids, c.scores.tolist(), strict=True)) for c in strong if c.episode == weak.episode]
+    rows = [i for i, name in enumerate(weak.sample_ids) if any(name in rival for rival in rivals)]
+    labels = weak.labels[rows]
+    if len(set(labels.tolist())) < 2:
+        return None
+    harmful = []
+    for row in rows:
+        found = [rival[weak.sample_ids[row]] for rival in rivals if weak.sample_ids[row] in rival]
+        harmful.append(min(found) if weak.labels[row] else max(found))
+    return Pair(labels, np.array(harmful), weak.scores[rows])
+
+
+def paired_interval(pairs: Sequence[Pair], *, replicates: int = REPLICATES) -> tuple[float, float]:
+    """95 % interval of the macro mean of AUROC(strong) - AUROC(weak), images resampled within episode and label."""
+    random = np.random.default_rng(0)
+    total = np.zeros(replicates)
+    for pair in pairs:
+        positive, negative = pair.labels == 1, pair.labels == 0
+        weights = [
+            random.multinomial(n, np.full(n, 1 / n), replicates) / n for n in (int(positive.sum()), int(negative.sum()))
+        ]
+        wins = [(s[positive][:, None] > s[negative][None]).astype(float) for s in (pair.strong, pair.weak)]
+        total += ((weights[0] @ (wins[0] - wins[1])) * weights[1]).sum(axis=1)
+    low, high = np.quantile(total / len(pairs), [0.025, 0.975])
+    return float(low), float(high)
