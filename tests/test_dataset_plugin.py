@@ -12,7 +12,7 @@ from benchmark.errors import NameClashError
 from benchmark.image_store import ImageStore
 from benchmark.registry import DATASETS, Registry
 from benchmark.types import Dataset
-from benchmark.verify import verify
+from benchmark.dataset_checks import verify
 from tests.plugins import plugin  # noqa: F401
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from benchmark.datasets.files import FileDataset
 from benchmark.errors import DataError
 from benchmark.registry import DATASETS
-from benchmark.verify import verify
+from benchmark.dataset_checks import verify
 from tests.official_trees import BUILDERS, Painter
 
 Fault = Callable[[Path], None]
