@@ -23,7 +23,10 @@ app = cyclopts.App(
 app.command("benchmark.cli.run:run", name="run")
 app.command("benchmark.cli.listing:app", name="list")
 app.command("benchmark.cli.data:app", name="data")
+app.command("benchmark.cli.data:app", name="data")
 app.command("benchmark.cli.leaderboard:app", name="leaderboard")
+app.command("benchmark.cli.cite:cite", name="cite")
+app.command("benchmark.cli.report:report", name="report")
 
 
 def main(arguments: list[str] | None = None) -> None:
