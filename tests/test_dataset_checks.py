@@ -111,6 +111,11 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         "train/rough",
         "normal images only",
     ),
+    "dangling link": (
+        lambda base: (base / "test/good/009.png").symlink_to(base / "gone.png"),
+        "test/good/009.png",
+        "cannot be read",
+    ),
     "loose image": (painted("test/000.png"), "test/000.png", "belongs into"),
 }
 
