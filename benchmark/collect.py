@@ -1,4 +1,4 @@
-"""From stored cells to the files of a submission: evidence parquet and result JSON, one pair per detector and data set."""
+"""From stored cells to the files of a submission: evidence and a result for each detector and data set."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def _attack_refs(cells: list[tuple[CellSpec, Cell]], bench: Workbench, planned: 
     for name in sorted({c.attack for c, _ in cells if c.attack is not None}):
         attack = bench.attack(name)
         mine = [(c, cell) for c, cell in cells if c.attack == name]
-        covers = all(len(c.samples) == whole[c.samples[0].category, c.shots, c.seed] for c, _ in mine)
+        covers = any(len(c.samples) == whole[c.samples[0].category, c.shots, c.seed] for c, _ in mine)
         yield AttackRef(
             name=name,
             version=attack.card.version,
@@ -299,11 +299,11 @@ def _mean(cells: list[tuple[CellSpec, Cell]], fact: str) -> float:
 
 
 def _facts(cells: list[tuple[CellSpec, Cell]]) -> dict[str, dict[str, float]]:
-    """Mean deterministic facts by attack, for the validity checks."""
-    facts: dict[str, dict[str, float]] = {}
-    for name in sorted({c.attack for c, _ in cells if c.attack is not None}):
-        mine = [(c, cell) for c, cell in cells if c.attack == name]
-        facts[name] = {key: _mean(mine, key) for key in sorted(set().union(*(cell.facts for _, cell in mine)))}
+    """For the validity checks: by attack the mean share of images without gradient; ``clean``: the repeat error."""
+    facts = {"clean": {"repeat_error": max(cell.facts["repeat_error"] for c, cell in cells if c.attack is None)}}
+    for name in sorted({c.attack for c, cell in cells if c.attack is not None and "dead" in cell.facts}):
+        mine = [(c, cell) for c, cell in cells if c.attack == name and "dead" in cell.facts]
+        facts[name] = {"dead": _mean(mine, "dead")}
     return facts
 
 
@@ -314,7 +314,7 @@ def _failures(
     cells: list[tuple[CellSpec, Cell]],
 ) -> tuple[Failure, ...]:
     planned_failures = [f for owner, f in planned.failures if owner in (None, spec)]
-    known = {c for c in planned.categories}
+    known = set(planned.categories)
     run = [f for label in ("", spec.label) for f in failures.get(label, ()) if f.category in known]
     return tuple(
         sorted([*planned_failures, *run], key=lambda f: (f.category, f.shots or 0, f.seed or 0, f.attack or ""))

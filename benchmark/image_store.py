@@ -14,31 +14,33 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from benchmark.cachedir import cache_dir
 from benchmark.canonical import RECIPE, canonical_mask, canonical_shape, canonicalise
-from benchmark.errors import DataError, NotApplicableError
+from benchmark.errors import DataError, NotApplicableError, StoreError
 from benchmark.jsonio import atomic_write_with, digest_json
 from benchmark.types.data import Dataset, Sample
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SHARD = 32
-"""Images per shard file: bounds both the memory of a worker and the work lost with a corrupt file."""
+"""Most images in one shard file: bounds both the memory of a worker and the work lost with a corrupt file."""
 
 
 class ImageStore:
     """Canonical images and masks of data sets, decoded on first use and kept on disk.
 
     Args:
-        cache: Folder that may be deleted at any time.
         edge: Canonical smaller edge in pixels.
-        workers: Threads that decode; Pillow releases the interpreter lock, so two reach what two processes reach.
+        cache: Folder that may be deleted at any time; default: the user's cache folder.
+        workers: Threads that decode (Pillow releases the interpreter lock); default: one per core, at most 8.
     """
 
-    def __init__(self, cache: Path, edge: int, workers: int | None = None) -> None:
+    def __init__(self, edge: int, cache: Path | None = None, workers: int | None = None) -> None:
         self.edge = edge
-        self._folder = Path(cache) / "images" / f"recipe-{RECIPE}-edge-{edge}"
+        self._folder = (cache or cache_dir()) / "images" / f"recipe-{RECIPE}-edge-{edge}"
         self._workers = workers or min(8, os.cpu_count() or 1)
         self._where: dict[Path, dict[str, Path]] = {}
 
@@ -82,6 +84,8 @@ class ImageStore:
         if missing:
             self._build(folder, missing, decode)
             found |= self._read(folder, missing)
+        if any(key not in found for key in keys):
+            raise StoreError(f"{folder} changes while it is read; point TRUSTAD_CACHE to a folder of its own")
         return [found[key] for key in keys]
 
     def _read(self, folder: Path, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -112,14 +116,15 @@ class ImageStore:
     def _build(self, folder: Path, missing: dict[str, Sample], decode: Callable[[Sample], NDArray[Any]]) -> None:
         """Decode in parallel, one shard per task, and report every broken file together."""
         jobs = list(missing.items())
-        batches = [jobs[start : start + SHARD] for start in range(0, len(jobs), SHARD)]
+        size = min(SHARD, -(-len(jobs) // self._workers))
+        batches = [jobs[start : start + size] for start in range(0, len(jobs), size)]
         broken: list[str] = []
 
         def build(batch: list[tuple[str, Sample]]) -> tuple[Path, list[str]]:
             images: dict[str, NDArray[Any]] = {}
             for key, sample in batch:
                 try:
-                    images[key] = decode(sample)
+                    images[key] = np.ascontiguousarray(decode(sample))
                 except DataError as error:
                     broken.append(str(error))
             shard = folder / f"{digest_json(sorted(images))[:32]}.safetensors"

@@ -89,9 +89,18 @@ def load_attribute(target: str) -> Any:
 DETECTORS: Registry[Any] = Registry(
     "detector",
     {
+        "anomalib": "detectors.anomalib_adapter:AnomalibModel",
+        "anomalyclip": "detectors.clip.anomalyclip:AnomalyCLIP",
         "anomalydino": "detectors.anomalydino:AnomalyDINO",
+        "anomalydino_batched": "detectors.anomalydino_batched:BatchedAnomalyDINO",
+        "april_gan": "detectors.clip.april_gan:AprilGAN",
         "knn": "detectors.knn:GlobalKNN",
+        "musc": "detectors.musc:MuSc",
+        "padim": "detectors.padim:PaDiM",
         "patchcore": "detectors.patchcore:PatchCore",
+        "spade": "detectors.spade:SPADE",
+        "subspacead": "detectors.subspacead:SubspaceAD",
+        "winclip": "detectors.clip.winclip:WinCLIP",
     },
     "trustad.detectors",
 )

@@ -7,19 +7,19 @@ from the track: 448 or 672 pixels on the smaller edge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmark.types import CategoryInfo, Detector, Extractor, Features, FeatureScorer, Prediction, Support
+from benchmark.types import CategoryInfo, Detector, Extractor, Features, Prediction, Support
 from detectors.backbones import build
 from detectors.bank import support_features
 from detectors.cards import CARDS
 from detectors.foreground import MaskForm, foreground, margin
+from detectors.head import Head
 from detectors.neighbours import Metric, nearest
 from detectors.options import at_least, one_of
 
@@ -66,7 +66,7 @@ def mean_top_share(distances: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FittedAnomalyDINO(FeatureScorer):
+class FittedAnomalyDINO(Head):
     """A memory bank [M, D] (unit rows for the cosine) and what to do with test images."""
 
     extractor: Extractor
@@ -91,14 +91,6 @@ class FittedAnomalyDINO(FeatureScorer):
     def foreground_margin(self, features: Features) -> Tensor:
         """`detectors.foreground.margin` of the features: [B, h, w], positive = foreground, differentiable."""
         return margin(features.maps[-1])
-
-    def state(self) -> dict[str, Tensor]:
-        """``bank``."""
-        return {"bank": self.bank}
-
-    def with_state(self, state: Mapping[str, Tensor]) -> FittedAnomalyDINO:
-        """The same head with another bank."""
-        return replace(self, bank=state["bank"])
 
 
 class AnomalyDINO(Detector):

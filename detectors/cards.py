@@ -1,10 +1,39 @@
-"""What every built-in detector is. Imports no torch: `trustad list detectors` and the docs read it."""
+"""What every built-in detector is. Imports no torch: `trustad list detectors` and docs/detectors.md read it."""
 
 from __future__ import annotations
 
 from benchmark.types import Card
 
+_DINOV2 = "DINOv2: LVD-142M images, no labels"
+_WIDE_RESNET = "Wide ResNet-50-2: ImageNet-1k with class labels"
+_OPENAI_CLIP = "CLIP: 400 M image-text pairs (OpenAI, not published)"
+
 _ALL = (
+    Card(
+        name="anomalib",
+        version=1,
+        title="anomalib adapter",
+        summary="Any fitted anomalib model, by the path of its checkpoint; attacked by transfer and black box.",
+        paper="Akcay, Ameln, Vaidya, Lakshmanan, Ahuja, Genc: Anomalib, ICIP 2022",
+        url="https://arxiv.org/abs/2202.08341",
+        licence="Apache-2.0 (anomalib); the model's own",
+        training_data="the user's",
+        zero_shot=True,
+        differentiable=False,
+    ),
+    Card(
+        name="anomalyclip",
+        version=1,
+        title="AnomalyCLIP",
+        summary="CLIP with learned object-agnostic prompts and value-value attention; inference from released prompts.",
+        paper="Zhou, Pang, Tian, He, Chen: AnomalyCLIP, ICLR 2024",
+        url="https://arxiv.org/abs/2310.18961",
+        licence="MIT (code, prompts and CLIP weights)",
+        training_data=f"{_OPENAI_CLIP}; prompts: the labelled test split of VisA or MVTec AD",
+        zero_shot=True,
+        few_shot=False,
+        auxiliary_labels=True,
+    ),
     Card(
         name="anomalydino",
         version=1,
@@ -13,7 +42,32 @@ _ALL = (
         paper="Damm, Laszkiewicz, Lederer, Fischer: AnomalyDINO, WACV 2025",
         url="https://arxiv.org/abs/2405.14529",
         licence="Apache-2.0 (code and DINOv2 weights)",
-        training_data="DINOv2: LVD-142M, no labels",
+        training_data=_DINOV2,
+    ),
+    Card(
+        name="anomalydino_batched",
+        version=1,
+        title="AnomalyDINO, batched zero-shot",
+        summary="AnomalyDINO without references: patches are compared with all other images of the query set.",
+        paper="Damm, Laszkiewicz, Lederer, Fischer: AnomalyDINO, WACV 2025",
+        url="https://arxiv.org/abs/2405.14529",
+        licence="Apache-2.0 (code and DINOv2 weights)",
+        training_data=_DINOV2,
+        zero_shot=True,
+        few_shot=False,
+        transductive=True,
+    ),
+    Card(
+        name="april_gan",
+        version=1,
+        title="APRIL-GAN",
+        summary="CLIP patch tokens through four learned linear layers, compared with text; few-shot adds a patch bank.",
+        paper="Chen, Han, Zhang: APRIL-GAN, VAND workshop at CVPR 2023",
+        url="https://arxiv.org/abs/2305.17382",
+        licence="none stated (code and linear layers); MIT (CLIP weights)",
+        training_data=f"{_OPENAI_CLIP}; linear layers: the labelled test split of VisA or MVTec AD",
+        zero_shot=True,
+        auxiliary_labels=True,
     ),
     Card(
         name="knn",
@@ -23,8 +77,31 @@ _ALL = (
         paper="Bergman, Cohen, Hoshen: Deep Nearest Neighbor Anomaly Detection, 2020",
         url="https://arxiv.org/abs/2002.10445",
         licence="Apache-2.0 (DINOv2 weights)",
-        training_data="DINOv2: LVD-142M, no labels",
+        training_data=_DINOV2,
         has_map=False,
+    ),
+    Card(
+        name="musc",
+        version=1,
+        title="MuSc",
+        summary="Mutual scoring: patches that few other images of the query set resemble are anomalous.",
+        paper="Li, Huang, Xue, Zhou: MuSc, ICLR 2024",
+        url="https://arxiv.org/abs/2401.16753",
+        licence="MIT (code); Apache-2.0 (DINOv2 weights)",
+        training_data=_DINOV2,
+        zero_shot=True,
+        few_shot=False,
+        transductive=True,
+    ),
+    Card(
+        name="padim",
+        version=1,
+        title="PaDiM, shrunk",
+        summary="Mahalanobis distance to one Gaussian per patch position, covariance shrunk for few references.",
+        paper="Defard, Setkov, Loesch, Audigier: PaDiM, ICPR workshops 2020",
+        url="https://arxiv.org/abs/2011.08785",
+        licence="Apache-2.0 (anomalib's code); BSD-3-Clause (Wide ResNet-50-2 weights)",
+        training_data=_WIDE_RESNET,
     ),
     Card(
         name="patchcore",
@@ -34,7 +111,38 @@ _ALL = (
         paper="Roth, Pemula, Zepeda, Schoelkopf, Brox, Gehler: Towards Total Recall, CVPR 2022",
         url="https://arxiv.org/abs/2106.08265",
         licence="Apache-2.0 (code); BSD-3-Clause (Wide ResNet-50-2 weights)",
-        training_data="Wide ResNet-50-2: ImageNet-1k with class labels",
+        training_data=_WIDE_RESNET,
+    ),
+    Card(
+        name="spade",
+        version=1,
+        title="SPADE",
+        summary="Global nearest neighbours for the image, multi-level patch nearest neighbours for the map.",
+        paper="Cohen, Hoshen: Sub-Image Anomaly Detection with Deep Pyramid Correspondences, 2020",
+        url="https://arxiv.org/abs/2005.02357",
+        licence="BSD-3-Clause (Wide ResNet-50-2 weights)",
+        training_data=_WIDE_RESNET,
+    ),
+    Card(
+        name="subspacead",
+        version=1,
+        title="SubspaceAD",
+        summary="Residual of patch tokens with respect to the principal subspace of the reference tokens.",
+        paper="Lendering, Akdag, Bondarev: SubspaceAD, 2026",
+        url="https://arxiv.org/abs/2602.23013",
+        licence="Apache-2.0 (DINOv2 weights)",
+        training_data=_DINOV2,
+    ),
+    Card(
+        name="winclip",
+        version=1,
+        title="WinCLIP",
+        summary="CLIP on sliding windows against a prompt ensemble; references add the nearest window distance.",
+        paper="Jeong, Zou, Kim, Zhang, Ravichandran, Dabeer: WinCLIP, CVPR 2023",
+        url="https://arxiv.org/abs/2303.14814",
+        licence="MIT (open_clip code and weights)",
+        training_data="CLIP: LAION-400M image-text pairs",
+        zero_shot=True,
     ),
 )
 

@@ -6,17 +6,17 @@ cosine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmark.types import Detector, Extractor, Features, FeatureScorer, Prediction, Support
+from benchmark.types import Detector, Extractor, Features, Prediction, Support
 from detectors.backbones import build
 from detectors.bank import support_features
 from detectors.cards import CARDS
+from detectors.head import Head
 from detectors.neighbours import nearest
 from detectors.options import at_least
 
@@ -29,7 +29,7 @@ def global_feature(features: Features) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FittedKNN(FeatureScorer):
+class FittedKNN(Head):
     """Global features [k, D] of the references, unit rows."""
 
     extractor: Extractor
@@ -40,14 +40,6 @@ class FittedKNN(FeatureScorer):
         """Mean cosine distance to the nearest references; no map."""
         found = nearest(global_feature(features), self.bank, k=min(self.neighbours, len(self.bank)))
         return Prediction(found.distance.mean(dim=1), region=features.region)
-
-    def state(self) -> dict[str, Tensor]:
-        """``bank``."""
-        return {"bank": self.bank}
-
-    def with_state(self, state: Mapping[str, Tensor]) -> FittedKNN:
-        """The same head with other references."""
-        return replace(self, bank=state["bank"])
 
 
 class GlobalKNN(Detector):

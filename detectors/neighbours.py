@@ -52,6 +52,26 @@ def nearest(queries: Tensor, bank: Tensor, *, k: int = 1, metric: Metric = "cosi
     return Neighbours(distance, index)
 
 
+@dataclass(frozen=True, slots=True)
+class GroupNeighbours:
+    """Best cosine [N, n] and its row int64 [N, n] in each of n groups."""
+
+    similarity: Tensor
+    index: Tensor
+
+
+def nearest_per_group(queries: Tensor, groups: Tensor) -> GroupNeighbours:
+    """The nearest row of every group, by cosine, without gradient; one group's matrix at a time.
+
+    Args:
+        queries: [N, D], unit rows.
+        groups: [n, M, D], unit rows.
+    """
+    with torch.no_grad():
+        best = [(queries @ group.T).max(dim=1) for group in groups]
+    return GroupNeighbours(torch.stack([b.values for b in best], 1), torch.stack([b.indices for b in best], 1))
+
+
 def _search(queries: Tensor, bank: Tensor, k: int, metric: Metric) -> Tensor:
     """Rows of the k largest similarities, blockwise: <q, b>, less |b|^2 / 2 for the Euclidean distance."""
     best = queries.new_full((len(queries), 0), 0.0)

@@ -7,23 +7,34 @@ to 224, as published; other backbones see the canonical image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, avg_pool2d, interpolate
 
-from benchmark.types import Detector, Extractor, Features, FeatureScorer, Prediction, Support
+from benchmark.registry import BACKBONES
+from benchmark.types import Detector, Extractor, Features, Prediction, Support
 from detectors.backbones import build
 from detectors.bank import support_features
 from detectors.cards import CARDS
+from detectors.head import Head
 from detectors.neighbours import nearest
 from detectors.options import at_least, share
 
 DEFAULT_BACKBONE = "wide_resnet50_2"
 PROJECTION = 128
 MAP_SIGMA = 4.0
+
+
+def published_backbone(track_backbone: str) -> str:
+    """Wide ResNet-50-2 on tracks of downloaded weights; the track's own backbone where that ships with the package."""
+    return track_backbone if track_backbone in BACKBONES else DEFAULT_BACKBONE
+
+
+def published_preprocessing(backbone: str) -> tuple[int | None, int | None]:
+    """(resize, crop) = (256, 224) for Wide ResNet-50-2, as PatchCore, PaDiM and SPADE were published."""
+    return (256, 224) if "wide_resnet50_2" in backbone else (None, None)
 
 
 def patch_features(features: Features, dimension: int) -> Tensor:
@@ -73,7 +84,7 @@ def coreset(points: Tensor, ratio: float, seed: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class FittedPatchCore(FeatureScorer):
+class FittedPatchCore(Head):
     """A coreset [M, D]."""
 
     extractor: Extractor
@@ -94,7 +105,7 @@ class FittedPatchCore(FeatureScorer):
         return Prediction(score, distances, features.region, MAP_SIGMA)
 
     def _weight(self, patch: Tensor, winner: Tensor) -> Tensor:
-        """1 - softmax of the distance to the winner among its b nearest rows (equation 7); 1 if it is alone."""
+        """1 - softmax of the distance to the winner among its b nearest rows (equation 7); 1 if alone."""
         if len(self.bank) == 1:
             return torch.ones_like(patch[:, 0])
         count = min(self.reweight_neighbours, len(self.bank))
@@ -103,14 +114,6 @@ class FittedPatchCore(FeatureScorer):
         to_others = torch.linalg.vector_norm(patch[:, None] - self.bank[around], dim=-1)
         to_winner = torch.linalg.vector_norm(patch - self.bank[winner], dim=-1)
         return 1 - torch.exp(to_winner - torch.logsumexp(to_others, dim=1))
-
-    def state(self) -> dict[str, Tensor]:
-        """``bank``."""
-        return {"bank": self.bank}
-
-    def with_state(self, state: Mapping[str, Tensor]) -> FittedPatchCore:
-        """The same head with another coreset."""
-        return replace(self, bank=state["bank"])
 
 
 class PatchCore(Detector):
@@ -129,6 +132,7 @@ class PatchCore(Detector):
 
     card = CARDS["patchcore"]
     extractor: Extractor
+    default_backbone = staticmethod(published_backbone)
 
     def __init__(
         self,
@@ -164,8 +168,3 @@ class PatchCore(Detector):
         patches = torch.cat([patch_features(view, self.dimension).flatten(0, 2) for view in features])
         bank = patches[coreset(patches, self.coreset_ratio, seed)]
         return FittedPatchCore(self.extractor, bank, self.dimension, self.reweight_neighbours)
-
-
-def published_preprocessing(backbone: str) -> tuple[int | None, int | None]:
-    """(resize, crop) = (256, 224) for Wide ResNet-50-2, as PatchCore, PaDiM and SPADE were published."""
-    return (256, 224) if "wide_resnet50_2" in backbone else (None, None)

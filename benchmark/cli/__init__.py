@@ -22,6 +22,7 @@ app = cyclopts.App(
 )
 app.command("benchmark.cli.run:run", name="run")
 app.command("benchmark.cli.listing:app", name="list")
+app.command("benchmark.cli.data:app", name="data")
 app.command("benchmark.cli.leaderboard:app", name="leaderboard")
 
 
@@ -35,9 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str], *, debug: bool) -> int:
     try:
         if misplaced := one_parent():
-            raise TrustADError(
-                f"{misplaced}; another project has installed over TrustAD: use an environment of its own"
-            )
+            raise TrustADError(f"{misplaced}; another project was installed over TrustAD: give it its own environment")
         status = app(words, exit_on_error=False, print_error=False)
         return status if isinstance(status, int) else 0
     except (TrustADError, cyclopts.CycloptsError) as error:

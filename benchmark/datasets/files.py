@@ -133,7 +133,9 @@ class FileDataset(ABC):
 
     def _need_root(self) -> Path:
         if self.root is None:
-            raise DataError(f"{self.info.name} is read from disk; say where it lies with --data-root DIR")
+            raise DataError(
+                f"{self.info.name} is read from disk; say where it lies with --data-root DIR (trustad data: --root DIR)"
+            )
         return self.root
 
     def _find(self, root: Path) -> Path:
@@ -182,7 +184,17 @@ def _sample(root: Path, category: str, entry: Entry, facts: Mapping[str, FileFac
         meta["mask_sha256"] = digest_json([facts[mask].sha256 for mask in masks])
     fact, label = facts[path], int(entry.defect != "good")
     return Sample(
-        path, category, entry.split, label, entry.defect, path, masks, fact.sha256, fact.width, fact.height, meta
+        id=entry.id or path,
+        category=category,
+        split=entry.split,
+        label=label,
+        defect=entry.defect,
+        path=path,
+        masks=masks,
+        sha256=fact.sha256,
+        width=fact.width,
+        height=fact.height,
+        meta=meta,
     )
 
 

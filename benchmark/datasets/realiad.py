@@ -18,8 +18,8 @@ SPLITS = ("realiad_jsons", "realiad_jsons/realiad_jsons")
 class RealIAD(FileDataset):
     """Real-IAD, multi-view split ``realiad_jsons/<category>.json``; the first resolution on disk, from 1024 px.
 
-    The label is the split file's ``anomaly_class``: a view of a defective object that does not show the defect is normal
-    there although it lies under ``NG``.
+    The label is the split file's ``anomaly_class``: a view of a defective object that does not show the defect is
+    normal there although it lies under ``NG``.
     """
 
     folders = ("real_iad", "Real-IAD", "realiad")
@@ -34,7 +34,7 @@ class RealIAD(FileDataset):
             *("u_block", "usb", "usb_adaptor", "vcpill", "wooden_beads", "woodstick", "zipper"),
         ),
         licence="CC-BY-NC-SA-4.0",
-        url="https://huggingface.co/datasets/Real-IAD/Real-IAD",
+        url="https://huggingface.co/datasets/REAL-IAD/Real-IAD",
         citation="Wang et al., Real-IAD: a real-world multi-view dataset, CVPR 2024",
     )
 

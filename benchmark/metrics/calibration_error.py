@@ -71,7 +71,8 @@ def bin_means(
     return BinMeans(total[used], predicted[used] / total[used], observed[used] / total[used])
 
 
-def _ece(labels: Bools, probabilities: Floats, binning: Binning = "mass", weights: Floats | None = None) -> float:
+def ece_value(labels: Bools, probabilities: Floats, binning: Binning = "mass", weights: Floats | None = None) -> float:
+    """ECE of samples that count ``weights`` [n] times; at least one must count."""
     means = bin_means(labels, probabilities, binning, weights)
     return float(np.sum(means.share * means.gaps()))
 
@@ -79,7 +80,7 @@ def _ece(labels: Bools, probabilities: Floats, binning: Binning = "mass", weight
 @labelled
 def ece(labels: Bools, probabilities: Floats, binning: Binning = "mass") -> float:
     """Expected calibration error: mean gap of probability and frequency over 15 bins, weighted by their share."""
-    return _ece(labels, probabilities, binning)
+    return ece_value(labels, probabilities, binning)
 
 
 @labelled
@@ -100,11 +101,16 @@ def ece_expected(labels: Bools, probabilities: Floats, redraws: int = 200) -> fl
 
     Mean equal-mass ECE over ``redraws`` seeded label vectors drawn from the probabilities themselves.
     """
+    return float(calibrated_eces(probabilities, redraws).mean())
+
+
+def calibrated_eces(probabilities: Floats, redraws: int = 200) -> Floats:
+    """Equal-mass ECE of ``redraws`` seeded label vectors drawn from probabilities [n] themselves, [redraws]."""
     order = np.sort(np.round(probabilities, 9))  # sorted: the value does not depend on the order of the samples
     index = bin_index(order, np.ones(order.size), "mass")
     drawn = keyed_uniforms("ece_expected", (redraws, order.size)) < order
     member = (index[:, None] == np.arange(BINS)).astype(np.float64)
-    return float(np.abs((drawn - order) @ member).sum(axis=1).mean() / order.size)
+    return np.asarray(np.abs((drawn - order) @ member).sum(axis=1) / order.size)
 
 
 def shift_prior(probabilities: Floats, priors: npt.ArrayLike, prevalence: float) -> Floats:
@@ -145,7 +151,7 @@ def ece_at_prevalence(
     def weighted(positive: Bools, values: Floats) -> float:
         weights = np.where(positive, prevalence / positive.sum(), (1 - prevalence) / (~positive).sum())
         moved = shift_prior(values, priors, prevalence) if correct else values
-        return _ece(positive, moved, "mass", weights)
+        return ece_value(positive, moved, "mass", weights)
 
     return labelled(weighted)(labels, probabilities)
 

@@ -67,6 +67,20 @@ def auroc_replicates(labels: npt.ArrayLike, scores: Floats, counts: Counts, ties
     return np.asarray(wins / (weights.sum(axis=0, dtype=np.float64) * others.sum(axis=0)))
 
 
+def average_precision_replicates(labels: npt.ArrayLike, scores: Floats, counts: Counts) -> Floats:
+    """Average precision of each condition in each resample, [conditions, resamples]; arguments as for AUROC."""
+    positive = as_labels(labels)
+    result = np.empty((len(scores), counts.shape[1]))
+    for row, values in enumerate(scores):
+        order = np.argsort(-values, kind="stable")
+        last = np.append(np.flatnonzero(np.diff(values[order])), values.size - 1)
+        flagged = np.cumsum(counts[order], axis=0)[last]
+        hits = np.cumsum(counts[order] * positive[order, None], axis=0)[last]
+        gained = np.diff(hits, axis=0, prepend=0)
+        result[row] = (hits / np.maximum(flagged, 1) * gained).sum(axis=0) / hits[-1]
+    return result
+
+
 def _weighted_sum(weights: Counts, below: Counts, index: npt.NDArray[np.intp]) -> Floats:
     """Sum over rows of weights [p, resamples] x below[index] [p, resamples]."""
     return np.asarray(np.einsum("pb,pb->b", weights, below[index], dtype=np.float64))

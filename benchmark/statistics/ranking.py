@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
-from scipy.stats import norm
 
 from benchmark.errors import ContractError
 from benchmark.metrics.outcome import Floats
@@ -39,11 +38,11 @@ def rank_intervals(
     Raises:
         ContractError: replicates of different length, which cannot be paired.
     """
-    known = {row: np.asarray(part) for row, part in enumerate(replicates) if part is not None}
-    if len({part.shape for part in known.values()}) > 1:
+    known = [row for row, part in enumerate(replicates) if part is not None]
+    parts = [np.asarray(replicates[row], dtype=np.float64) for row in known]
+    if len({part.shape for part in parts}) > 1:
         raise ContractError("rows to be ranked together need replicates of the same resamples")
-    pairs = list(combinations(known, 2))
-    p_values = [_p_value(values[a] - values[b], known[a] - known[b]) for a, b in pairs]
+    pairs, p_values = _compare(known, np.array([values[row] for row in known]), parts)
     better, worse = np.zeros(len(values), dtype=int), np.zeros(len(values), dtype=int)
     for (a, b), significant in zip(pairs, holm(p_values, 1 - level), strict=True):
         if significant:
@@ -51,17 +50,28 @@ def rank_intervals(
             better[loser] += 1
             worse[winner] += 1
     return [
-        RankInterval(1 + int(better[row]), len(values) - int(worse[row])) if row in known else None
-        for row in range(len(values))
+        None if part is None else RankInterval(1 + int(better[row]), len(values) - int(worse[row]))
+        for row, part in enumerate(replicates)
     ]
 
 
-def _p_value(difference: float, replicates: Floats) -> float:
-    """Two-sided normal p-value of a difference, with the spread of its paired replicates."""
-    spread = float(np.std(replicates, ddof=1))
+def _compare(
+    rows: Sequence[int], values: Floats, replicates: Sequence[Floats]
+) -> tuple[list[tuple[int, int]], list[float]]:
+    """All pairs of rows with the two-sided normal p-value of their difference, by the spread of its replicates."""
+    pairs: list[tuple[int, int]] = []
+    p_values: list[float] = []
+    for first, row in enumerate(rows[:-1]):
+        spreads = np.std(replicates[first] - np.array(replicates[first + 1 :]), axis=1, ddof=1)
+        pairs += [(row, other) for other in rows[first + 1 :]]
+        p_values += map(_p_value, (values[first] - values[first + 1 :]).tolist(), spreads.tolist())
+    return pairs, p_values
+
+
+def _p_value(difference: float, spread: float) -> float:
     if spread == 0:
         return 0.0 if difference else 1.0
-    return float(2 * norm.sf(abs(difference) / spread))
+    return math.erfc(abs(difference) / spread / math.sqrt(2))
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:

@@ -11,7 +11,6 @@ runs the extractor once per image batch and condition and feeds every head.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -213,12 +212,6 @@ class Detector(ABC):
         Raises:
             NotApplicableError: If the method cannot run on this support, with the reason.
         """
-
-    def to(self, device: str) -> Detector:
-        """A copy on a torch device; frozen weights that are there already are shared."""
-        moved = copy.copy(self)
-        moved.extractor = None if self.extractor is None else self.extractor.to(device)
-        return moved
 
     def fit_transductive(self, support: Support, query: Sequence[tuple[str, Tensor]], *, seed: int) -> FittedDetector:
         """Fit to (sample_id, canonical uint8 [3, H, W]) pairs of the unlabelled query set; transductive cards only."""

@@ -9,19 +9,22 @@ tests.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from detectors.backbones.extractor import FrozenExtractor
 
 WEIGHTS_DIR = "TRUSTAD_WEIGHTS_DIR"
+QUARTERS: Literal["quarters"] = "quarters"
+Layers = tuple[int, ...] | Literal["quarters"] | None
+"""0-based blocks or levels; ``"quarters"`` = the last block of each quarter of the depth; None = the default."""
 
 
 def build(
     name: str,
     *,
-    layers: tuple[int, ...] | None = None,
-    resize: int | None = None,
+    layers: Layers = None,
+    resize: int | tuple[int, int] | None = None,
     crop: int | None = None,
     device: str = "cpu",
 ) -> FrozenExtractor:
@@ -30,8 +33,8 @@ def build(
     Args:
         name: See the package docstring.
         layers: ViT: 0-based blocks, each through the final norm (default: the last); negative numbers count
-            from the end. CNN: timm feature levels.
-        resize: Smaller edge in pixels that images are resized to first (bilinear, antialiased); None = no.
+            from the end, ``"quarters"`` takes the ends of the four quarters. CNN: timm feature levels.
+        resize: Smaller edge, or (height, width), in pixels that images are resized to first; None = no.
         crop: Edge in pixels of a centre crop after that; None = no crop.
         device: Torch device.
 
@@ -43,4 +46,4 @@ def build(
     from detectors.backbones.extractor import cached
 
     folder = os.environ.get(WEIGHTS_DIR, "")
-    return cached(name, None if layers is None else tuple(layers), resize, crop, device, folder)
+    return cached(name, tuple(layers) if isinstance(layers, (list, tuple)) else layers, resize, crop, device, folder)

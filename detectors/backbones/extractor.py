@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from benchmark.errors import NotApplicableError
 from benchmark.types import Features
+from detectors.backbones import Layers
 
 PREPROCESSING = 1
 """Bumped whenever the same name would yield other features."""
@@ -26,6 +27,7 @@ class Network(Protocol):
         mean, std: Constants of the weights, per RGB channel.
         weights: File or model name -> SHA-256.
         random_weights: The weights are seeded, not trained.
+        interpolation: ``"bilinear"`` or ``"bicubic"``, where the extractor resizes.
     """
 
     multiple: int
@@ -33,6 +35,7 @@ class Network(Protocol):
     std: tuple[float, float, float]
     weights: Mapping[str, str]
     random_weights: bool
+    interpolation: str
 
     def __call__(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Normalised images [B, 3, H, W] -> (maps [B, h, w, D] per level, global feature [B, D] or None)."""
@@ -47,8 +50,8 @@ class FrozenExtractor:
     """
 
     name: str
-    layers: tuple[int, ...] | None
-    resize: int | None
+    layers: Layers
+    resize: int | tuple[int, int] | None
     crop: int | None
     device: str
     network: Network
@@ -56,7 +59,7 @@ class FrozenExtractor:
     @property
     def id(self) -> str:
         """Name, layers, preprocessing and weights digest."""
-        layers = "default" if self.layers is None else ",".join(map(str, self.layers))
+        layers = ",".join(map(str, self.layers)) if isinstance(self.layers, tuple) else self.layers
         digests = "+".join(value[:16] for value in self.weights.values()) or "none"
         return f"{self.name}|layers={layers}|resize={self.resize}|crop={self.crop}|v{PREPROCESSING}|{digests}"
 
@@ -91,11 +94,9 @@ class FrozenExtractor:
     def _prepare(self, images: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
         """Resize, centre-crop, cut at the bottom and right to the multiple; and the region that is left."""
         height, width = images.shape[-2:]
-        scale = 1.0
         if self.resize is not None:
-            scale = self.resize / min(height, width)
-            size = [max(self.resize, int(edge * scale)) for edge in (height, width)]
-            images = interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+            images = self._resized(images, self.resize)
+        scale_y, scale_x = images.shape[-2] / height, images.shape[-1] / width
         top = left = 0
         if self.crop is not None:
             top, left = (round((edge - self.crop) / 2) for edge in images.shape[-2:])
@@ -106,15 +107,29 @@ class FrozenExtractor:
             raise NotApplicableError(
                 f"{self.name} needs images of at least {multiple}x{multiple} pixels, got {width}x{height}"
             )
-        corners = (top / scale, left / scale, (top + rows) / scale, (left + columns) / scale)
+        corners = (top / scale_y, left / scale_x, (top + rows) / scale_y, (left + columns) / scale_x)
         limits = (height, width, height, width)
         region = tuple(min(round(corner), limit) for corner, limit in zip(corners, limits, strict=True))
         return images[..., :rows, :columns], cast("tuple[int, int, int, int]", region)
 
+    def _resized(self, images: Tensor, resize: int | tuple[int, int]) -> Tensor:
+        """Antialiased; the bicubic overshoot is clipped, as 8-bit images would be."""
+        height, width = images.shape[-2:]
+        if isinstance(resize, int):
+            scale = resize / min(height, width)
+            resize = (max(resize, int(height * scale)), max(resize, int(width * scale)))
+        mode = self.network.interpolation
+        return interpolate(images, resize, mode=mode, antialias=True, align_corners=False).clamp(0, 1)
+
 
 @lru_cache(maxsize=16)
 def cached(
-    name: str, layers: tuple[int, ...] | None, resize: int | None, crop: int | None, device: str, folder: str
+    name: str,
+    layers: Layers,
+    resize: int | tuple[int, int] | None,
+    crop: int | None,
+    device: str,
+    folder: str,
 ) -> FrozenExtractor:
     """`build` behind a per-process cache; ``folder`` is the weights folder."""
     from detectors.backbones.networks import make

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -14,8 +13,10 @@ from torch.nn.functional import interpolate
 
 from benchmark.errors import UnknownNameError, UsageError
 from benchmark.registry import BACKBONES
-from detectors.backbones.checkpoints import from_dinov2_release, load_into, read_state
+from detectors.backbones import Layers
+from detectors.backbones.checkpoints import digest_state, from_dinov2_release, load_into, read_state
 from detectors.backbones.extractor import Network
+from detectors.backbones.layers import resolve_layers
 from detectors.backbones.weights import WEIGHTS, Weights, check_digest, locate
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,8 +29,9 @@ class ViTNetwork(nn.Module):
 
     weights: Mapping[str, str] = {}
     random_weights = False
+    interpolation = "bilinear"
 
-    def __init__(self, model: Any, layers: tuple[int, ...] | None, *, release_positions: bool = False) -> None:
+    def __init__(self, model: Any, layers: Layers, *, release_positions: bool = False) -> None:
         """Wrap a model.
 
         Args:
@@ -41,7 +43,7 @@ class ViTNetwork(nn.Module):
         """
         super().__init__()
         self.model = model
-        self.layers = resolve_layers(layers or (-1,), len(model.blocks))
+        self.layers = resolve_layers(layers, len(model.blocks))
         self.multiple = int(model.patch_embed.feat_ratio())
         self.mean, self.std = normalisation(model)
         self._release = _PositionGrid(model) if release_positions else None
@@ -104,6 +106,7 @@ class CNNNetwork(nn.Module):
 
     weights: Mapping[str, str] = {}
     random_weights = False
+    interpolation = "bilinear"
     multiple = 1
 
     def __init__(self, model: nn.Module) -> None:
@@ -122,13 +125,14 @@ class StackNetwork(nn.Module):
 
     weights: Mapping[str, str] = {}
     random_weights = False
+    interpolation = "bilinear"
     multiple = 1
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 
-    def __init__(self, model: nn.Module, layers: tuple[int, ...] | None) -> None:
+    def __init__(self, model: nn.Module, layers: Layers) -> None:
         super().__init__()
         stack = list(cast(nn.Sequential, model.get_submodule("features")))
-        self.layers = resolve_layers(layers or (-1,), len(stack))
+        self.layers = resolve_layers(layers, len(stack))
         self.stack = nn.ModuleList(stack[: self.layers[-1] + 1])
 
     def forward(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
@@ -141,14 +145,18 @@ class StackNetwork(nn.Module):
         return tuple(levels), levels[-1].mean(dim=(1, 2))
 
 
-def make(name: str, layers: tuple[int, ...] | None, folder: str) -> Network:
+def make(name: str, layers: Layers, folder: str) -> Network:
     """The network of a backbone name, with its weights; see `detectors.backbones`."""
     if name in BACKBONES:
-        factory: Callable[[tuple[int, ...] | None], Network] = BACKBONES.get(name)
+        factory: Callable[[Layers], Network] = BACKBONES.get(name)
         return factory(layers)
     if name.startswith("seeded:"):
         _, base, *rest = name.split(":")
         return _seeded(base, layers, _seed(name, rest))
+    if name.startswith("clip-"):
+        from detectors.clip.networks import make_clip
+
+        return make_clip(name, layers)
     if name.startswith("torchvision/"):
         return _torchvision(name.removeprefix("torchvision/"), layers, folder)
     return _pretrained(weights_of(name), layers, folder)
@@ -170,45 +178,34 @@ def weights_of(name: str) -> Weights:
     return Weights(name, full, config.license or "see its page", None, config.hf_hub_id or "")
 
 
-def resolve_layers(layers: tuple[int, ...], depth: int) -> tuple[int, ...]:
-    """Layer numbers counted from 0, ascending.
-
-    Raises:
-        UsageError: If one does not exist.
-    """
-    if any(not -depth <= layer < depth for layer in layers):
-        raise UsageError(f"layers {list(layers)} do not exist; allowed are 0 to {depth - 1}, or negative from the end")
-    return tuple(sorted({layer % depth for layer in layers}))
-
-
 def normalisation(model: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """(mean, std) of a timm model's weights."""
     config = getattr(model, "pretrained_cfg", None) or {}
     return tuple(config.get("mean", IMAGENET_MEAN)), tuple(config.get("std", IMAGENET_STD))
 
 
-def _create(architecture: str, layers: tuple[int, ...] | None) -> tuple[nn.Module, bool]:
+def _create(architecture: str, layers: Layers) -> tuple[nn.Module, bool]:
     """An unloaded timm model, and whether it is a vision transformer."""
     family = timm.models.model_entrypoint(architecture.partition(".")[0]).__module__
     if family.rpartition(".")[2] in {"eva", "vision_transformer", "vision_transformer_hybrid", "deit"}:
         model = timm.create_model(architecture, num_classes=0, dynamic_img_size=True)
         if isinstance(model, (VisionTransformer, Eva)):
             return model, True
-    indices = {} if layers is None else {"out_indices": layers}
+    indices = {"out_indices": layers} if isinstance(layers, tuple) else {}
     return timm.create_model(architecture, features_only=True, **indices), False
 
 
-def _wrap(model: nn.Module, is_vit: bool, layers: tuple[int, ...] | None, architecture: str) -> ViTNetwork | CNNNetwork:
+def _wrap(model: nn.Module, is_vit: bool, layers: Layers, architecture: str) -> ViTNetwork | CNNNetwork:
     release = "_dinov2" in architecture
     return ViTNetwork(model, layers, release_positions=release) if is_vit else CNNNetwork(model)
 
 
-def _default_levels(architecture: str, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+def _default_levels(architecture: str, layers: Layers) -> Layers:
     """PatchCore's levels (strides 8 and 16) where a Wide ResNet is asked for without any."""
     return (2, 3) if layers is None and architecture.startswith("wide_resnet") else layers
 
 
-def _pretrained(weights: Weights, layers: tuple[int, ...] | None, folder: str) -> Network:
+def _pretrained(weights: Weights, layers: Layers, folder: str) -> Network:
     path = locate(weights, folder)
     digest = check_digest(weights, path)
     layers = _default_levels(weights.architecture, layers)
@@ -219,13 +216,17 @@ def _pretrained(weights: Weights, layers: tuple[int, ...] | None, folder: str) -
     return network
 
 
-def _seeded(name: str, layers: tuple[int, ...] | None, seed: int) -> Network:
+def _seeded(name: str, layers: Layers, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name in BACKBONES:
+        if name == "embedded":
+            from detectors.backbones.embedded import seeded_vit
+
+            network: Any = ViTNetwork(seeded_vit(seed), layers)
+        elif name in BACKBONES:
             raise UsageError(f"seeded:{name} has no random twin; use a timm name or torchvision/NAME after `seeded:`")
-        if name.startswith("torchvision/"):
-            network: Any = StackNetwork(_torchvision_model(name.removeprefix("torchvision/")), layers)
+        elif name.startswith("torchvision/"):
+            network = StackNetwork(_torchvision_model(name.removeprefix("torchvision/")), layers)
         else:
             architecture = weights_of(name).architecture
             layers = _default_levels(architecture, layers)
@@ -233,24 +234,16 @@ def _seeded(name: str, layers: tuple[int, ...] | None, seed: int) -> Network:
             _open_residual_branches(model)
             network = _wrap(model, is_vit, layers, architecture)
     network.random_weights = True
-    network.weights = {f"seeded:{name}:{seed}": _digest(network)}
+    network.weights = {f"seeded:{name}:{seed}": digest_state(network)}
     return cast(Network, network)
 
 
 def _open_residual_branches(model: nn.Module) -> None:
-    """Set the gains that start training at (nearly) zero, LayerScale and last batch norms, to 1: random blocks count."""
+    """Set gains that start training near zero (LayerScale, last batch norms) to 1, so that blocks count."""
     with torch.no_grad():
         for name, gain in model.named_parameters():
             if gain.ndim == 1 and not name.endswith("bias") and gain.abs().max() < 1e-3:
                 gain.fill_(1.0)
-
-
-def _digest(module: nn.Module) -> str:
-    sha = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        sha.update(name.encode())
-        sha.update(tensor.contiguous().numpy().tobytes())
-    return sha.hexdigest()
 
 
 def _seed(name: str, rest: list[str]) -> int:
@@ -271,7 +264,7 @@ def _torchvision_model(name: str) -> nn.Module:
     return model
 
 
-def _torchvision(name: str, layers: tuple[int, ...] | None, folder: str) -> Network:
+def _torchvision(name: str, layers: Layers, folder: str) -> Network:
     weights = Weights(name, f"torchvision {name}", "BSD-3-Clause", None, "")
     path = locate(weights, folder)
     digest = check_digest(weights, path)

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from benchmark.errors import UsageError, WeightsError
 from benchmark.jsonio import digest_file
+from detectors.backbones import Layers
 from detectors.backbones.embedded import WEIGHTS, embedded_vit
 from detectors.backbones.gabor import GRID, GaborBank
 from detectors.backbones.networks import ViTNetwork
 
 
-def embedded(layers: tuple[int, ...] | None) -> ViTNetwork:
+def embedded(layers: Layers) -> ViTNetwork:
     """The shipped vision transformer (patches of 8 pixels, 192 channels)."""
     if not WEIGHTS.is_file():
         raise WeightsError(f"{WEIGHTS.name} is missing from the installed package; reinstall trustad")
@@ -27,6 +28,7 @@ class GaborNetwork(nn.Module):
 
     weights: Mapping[str, str] = {}
     random_weights = False
+    interpolation = "bilinear"
     multiple = GRID
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
@@ -40,12 +42,12 @@ class GaborNetwork(nn.Module):
         return (features,), features.mean(dim=(1, 2))
 
 
-def gabor(layers: tuple[int, ...] | None) -> GaborNetwork:
+def gabor(layers: Layers) -> GaborNetwork:
     """The Gabor filter bank.
 
     Raises:
         UsageError: If layers are chosen; it has one level.
     """
-    if layers is not None:
+    if isinstance(layers, tuple):
         raise UsageError(f"the gabor backbone has one level, got layers {list(layers)}; leave them out")
     return GaborNetwork()

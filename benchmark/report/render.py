@@ -1,0 +1,67 @@
+"""The report as files: report.md, report.html and the figures that the Markdown page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from benchmark.episode_scores import grey_levels
+from benchmark.jsonio import atomic_write
+from benchmark.report.claims import LOSSES, Section, interval
+from benchmark.report.figures import TEMPLATES, line_chart
+from benchmark.report.study import METRICS, Estimate
+
+TITLE = "Do the claims hold? Robustness, calibration and uncertainty"
+
+
+def render_markdown(sections: Sequence[Section]) -> str:
+    """The page as Markdown; figures are linked as ``figures/<section number>-<name>.svg``."""
+    return TEMPLATES.get_template("report.md.j2").render(**_context(sections))
+
+
+def render_html(sections: Sequence[Section]) -> str:
+    """The page as one self-contained HTML file with inline figures."""
+    return TEMPLATES.get_template("report.html.j2").render(**_context(sections))
+
+
+def write_report(sections: Sequence[Section], folder: Path) -> Path:
+    """Write report.html, report.md and figures/ into ``folder``; returns the HTML page's path."""
+    for number, section in enumerate(sections):
+        for name, figure in figures(section).items():
+            atomic_write(folder / "figures" / f"{number}-{name}.svg", figure)
+    atomic_write(folder / "report.md", render_markdown(sections))
+    atomic_write(folder / "report.html", render_html(sections))
+    return folder / "report.html"
+
+
+def figures(section: Section) -> dict[str, Markup]:
+    """SVG charts by name: AUROC and the entropy flag against epsilon; none where nothing was attacked."""
+    ticks = sorted({d.epsilon for d in section.drops}, key=grey_levels)
+    if not ticks:
+        return {}
+    auroc: dict[str, dict[str, Estimate]] = {}
+    for drop in section.drops:
+        if drop.metric == "AUROC":
+            auroc.setdefault(drop.attack, {"0": drop.clean})[drop.epsilon] = drop.attacked
+    flag: dict[str, dict[str, Estimate]] = {}
+    for row in section.flags:
+        if row.goal == "two_sided":
+            flag.setdefault(row.attack, {})[row.epsilon] = row.auroc
+    where = f"{section.detector} on {section.dataset}"
+    return {
+        "auroc": Markup(line_chart(f"AUROC under attack, {where}", ["0", *ticks], auroc, "AUROC", 0.5)),
+        "flag": Markup(line_chart(f"Entropy flag, {where}", ticks, flag, "entropy AUROC", 0.5)),
+    }
+
+
+def _context(sections: Sequence[Section]) -> dict[str, object]:
+    return {
+        "title": TITLE,
+        "sections": sections,
+        "metrics": METRICS,
+        "losses": LOSSES,
+        "show": interval,
+        "figures": figures,
+    }
