@@ -11,12 +11,13 @@ from benchmark.types import CategoryInfo, Sample, Support
 
 
 def texture(height: int, width: int, seed: int) -> Tensor:
-    """Diagonal stripes with seeded noise: a normal picture, uint8 [3, H, W]."""
+    """Diagonal stripes with seeded brightness and noise: a normal picture, uint8 [3, H, W]."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     stripes = (((x + y) // 8) % 2 * 90 + 70).float()
     noise = torch.randint(-6, 7, (3, height, width), generator=generator)
-    return (stripes + noise).clamp(0, 255).to(torch.uint8)
+    brightness = torch.randint(-12, 13, (3, 1, 1), generator=generator)
+    return (stripes + brightness + noise).clamp(0, 255).to(torch.uint8)
 
 
 def blotted(height: int, width: int, seed: int) -> Tensor:

@@ -37,18 +37,15 @@ def fetch(weights: Weights, folder: str) -> Path:
 
 
 def _download(weights: Weights) -> Path:
-    import httpx
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     size = "size unknown" if weights.megabytes is None else f"about {weights.megabytes} MB"
     try:
         return Path(
-            hf_hub_download(
-                weights.repo, weights.file, revision=weights.revision, etag_timeout=TIMEOUT_SECONDS
-            )
+            hf_hub_download(weights.repo, weights.file, revision=weights.revision, etag_timeout=TIMEOUT_SECONDS)
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
             f"cannot fetch {weights.name} ({weights.licence}, {size}) from {weights.url}: {reason}; "
