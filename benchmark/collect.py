@@ -12,7 +12,7 @@ from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, sparse_histogram, w
 from benchmark.image_metrics import metric_versions
 from benchmark.jobs import CellSpec, DetectorSpec
 from benchmark.jsonio import digest_file, digest_json
-from benchmark.planner import Plan, PlannedDataset, Workbench
+from benchmark.planner import Plan, PlannedDataset
 from benchmark.results import (
     PROTOCOL_VERSION,
     AttackRef,
@@ -32,6 +32,7 @@ from benchmark.scoring import Rules, score_evidence
 from benchmark.store import Cell, CellStore
 from benchmark.tracks import Track
 from benchmark.types import Detector, Episode
+from benchmark.workbench import Workbench
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,6 @@ from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
-from benchmark.planner import Workbench
 from benchmark.registry import DATASETS, load_attribute
 from benchmark.store import Cell
 from benchmark.target import BoundTarget, FlagModel, clean_flag
@@ -41,6 +40,7 @@ from benchmark.types import (
     TransductiveScorer,
     keyed_seed,
 )
+from benchmark.workbench import Workbench
 
 EOT_DRAWS = 8
 

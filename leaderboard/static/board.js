@@ -138,6 +138,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const refresh = () => trustad.load(root, keys()).then(() => {
     draw();
     trustad.controls.build(panel, base, state, set, exporters, reset);
+    performance.mark("board-ready");
     return trustad.load(root, [`${stem()}.replicates`]);
   }).then(() => { if (!untouched()) draw(); });
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.dataset_checks import verify
 from benchmark.datasets.files import FileDataset
 from benchmark.errors import DataError
 from benchmark.registry import DATASETS
-from benchmark.verify import verify
 from tests.official_trees import BUILDERS, Painter
 
 Fault = Callable[[Path], None]
@@ -110,6 +110,11 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         lambda base: (base / "test/rough").rename(base / "train/rough") and None,
         "train/rough",
         "normal images only",
+    ),
+    "dangling link": (
+        lambda base: (base / "test/good/009.png").symlink_to(base / "gone.png"),
+        "test/good/009.png",
+        "cannot be read",
     ),
     "loose image": (painted("test/000.png"), "test/000.png", "belongs into"),
 }
