@@ -144,11 +144,10 @@ def load_submission(folder: Path) -> Submission:
         ResultError: If it is missing, malformed, or its slug is not the folder's name.
     """
     path = folder / "submission.toml"
-    text = _read(path).decode("utf-8", errors="strict") if path.exists() else None
-    if text is None:
+    if not path.exists():
         raise ResultError(f"{path} is missing; every submission has one")
     try:
-        data = canonical_json(tomllib.loads(text))
+        data = canonical_json(tomllib.loads(_read(path).decode()))
     except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
         raise ResultError(f"{path}: not valid TOML of text, numbers and lists ({error})") from error
     submission = _validate(Submission, data, path)
