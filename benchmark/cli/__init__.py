@@ -23,6 +23,9 @@ app = cyclopts.App(
 app.command("benchmark.cli.run:run", name="run")
 app.command("benchmark.cli.listing:app", name="list")
 app.command("benchmark.cli.data:app", name="data")
+app.command("benchmark.cli.submit:submit", name="submit")
+app.command("benchmark.cli.submit:verify", name="verify")
+app.command("benchmark.cli.submit:rescore", name="rescore")
 app.command("benchmark.cli.leaderboard:app", name="leaderboard")
 
 
