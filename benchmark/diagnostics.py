@@ -222,6 +222,17 @@ def controls_weakest(facts: Facts) -> Check:
     return _compare(facts, "controls_weakest", words, weaker, _on_the_score(facts), failed="amber")
 
 
+def beats_noise(facts: Facts) -> Check:
+    """The white box is significantly stronger than noise at the largest epsilon where both ran."""
+    name, noise = "beats_noise", {name for name, knowledge in facts.knowledge.items() if knowledge == "none"}
+    found = [(epsilon, *paired_interval(pairs)) for _, epsilon, pairs in _paired(facts, noise, _on_the_score(facts))]
+    if not found:
+        return _check(name, "skipped", "noise and white box were not run on the same images")
+    epsilon, low, high = max(found)
+    text = f"AUROC of the white box minus noise, [{low:+.3f}, {high:+.3f}] at {epsilon}/255"
+    return _check(name, "pass" if high < 0 else "amber", text)
+
+
 def more_steps_help(facts: Facts) -> Check:
     """100 steps are not weaker than 10 beyond a paired 95 % interval."""
     words = "10 steps against 100"
@@ -233,7 +244,16 @@ def _on_the_score(facts: Facts) -> set[str]:
     return {n for n, k in facts.knowledge.items() if k == "white_box"} - {"pgd_map", "mask_flip", "flag_adaptive"}
 
 
-CHECKS = (white_box_completed, repeatable, gradients, grey_ball, white_box_strongest, more_steps_help, controls_weakest)
+CHECKS = (
+    white_box_completed,
+    repeatable,
+    gradients,
+    grey_ball,
+    white_box_strongest,
+    more_steps_help,
+    controls_weakest,
+    beats_noise,
+)
 
 
 def _auroc_by_attack(conditions: Sequence[Condition], facts: Facts, knowledge: set[str]) -> dict[str, float]:

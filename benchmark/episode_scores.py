@@ -118,6 +118,6 @@ def _episode(category: str, shots: int, seed: int, rows: pd.DataFrame) -> Episod
 
 
 def conditions_of(episodes: Iterable[EpisodeScores]) -> list[Condition]:
-    """Conditions that every given episode has, clean first, then by attack and budget."""
-    shared = set.intersection(*(set(e.scores) for e in episodes))
-    return sorted(shared, key=lambda c: (c[0] or "", grey_levels(c[1])))
+    """Conditions of the given episodes, clean first, then by attack and budget; audits cover some episodes only."""
+    found = set.union(*(set(e.scores) for e in episodes))
+    return sorted(found, key=lambda c: (c[0] or "", grey_levels(c[1])))

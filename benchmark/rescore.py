@@ -11,8 +11,8 @@ from benchmark.evidence import read_pixels, read_scores
 from benchmark.image_metrics import metric_versions
 from benchmark.results import RunResult, load_result, save_result
 from benchmark.scoring import score_evidence
-from benchmark.verification.recompute import Difference, compare
-from benchmark.verification.subject import Entry
+from benchmark.verify.recompute import Difference, compare
+from benchmark.verify.subject import Entry
 
 
 @dataclass(frozen=True, slots=True)

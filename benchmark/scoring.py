@@ -140,7 +140,7 @@ class ShotsTable:
         for condition in conditions_of(self.episodes)[1:]:
             for goal in GOALS:
                 where = {"attack": condition[0], "goal": goal, "epsilon": condition[1]}
-                rows = [view(e, condition, goal) for e in self.episodes if e.covered(condition).any()]
+                rows = [view(e, condition, goal) for e in self.episodes if condition in e.scores]
                 yield from self._macro(rows, attacked_metrics, where)
                 if goal == "two_sided":
                     yield from self._pooled(rows, where, clean=False)
@@ -208,7 +208,8 @@ class ShotsTable:
             yield self._value(name, by_seed, where, _interval(replicates))
 
     def _pooled(self, rows: Sequence[Rows], where: Where, *, clean: bool) -> Iterator[MetricValue]:
-        by_seed = [pooled_metrics([r for r in rows if r.episode.seed == seed], clean=clean) for seed in self.seeds]
+        seeds = sorted({r.episode.seed for r in rows})
+        by_seed = [pooled_metrics([r for r in rows if r.episode.seed == seed], clean=clean) for seed in seeds]
         for name in by_seed[0]:
             yield self._value(name, [outcomes[name] for outcomes in by_seed], where, None)
 

@@ -51,7 +51,7 @@ def entropy_histograms(episodes: Sequence[EpisodeScores]) -> Iterator[EntropyHis
 
 
 def _whole(episodes: Sequence[EpisodeScores]) -> list[Condition]:
-    return [c for c in conditions_of(episodes) if all(e.covered(c).all() for e in episodes)]
+    return [c for c in conditions_of(episodes) if all(c in e.scores and e.covered(c).all() for e in episodes)]
 
 
 def _pooled(episodes: Sequence[EpisodeScores], calibrator: str, condition: Condition) -> tuple[Bools, Floats] | None:

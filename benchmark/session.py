@@ -14,11 +14,12 @@ from benchmark.environment import peak_memory_bytes
 from benchmark.executors import executor
 from benchmark.jobs import CellSpec
 from benchmark.jsonio import atomic_write
-from benchmark.planner import Plan, Selection, Workbench, make_plan
+from benchmark.planner import Plan, Selection, make_plan
 from benchmark.results import Failure, Timing
 from benchmark.runner import CellFailure, prepare_device
 from benchmark.store import Cell, CellStore, run_lock
 from benchmark.tracks import Track
+from benchmark.workbench import Workbench
 
 Progress = Callable[[int, int, str], None]
 

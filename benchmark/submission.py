@@ -82,7 +82,7 @@ class VerificationStep(Strict):
 
 
 class CounterRecord(Strict):
-    """A counter-claim that was re-scored: R of a result with and without its images (`benchmark.verification.counter`).
+    """A counter-claim that was re-scored: R of a result with and without its images (`benchmark.verify.counter`).
 
     Attributes:
         id: Folder below counter/.

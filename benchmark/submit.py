@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmark.errors import ResultError, StoreError, UsageError
 from benchmark.results import RunResult, load_result
 from benchmark.submission import load_submission
-from benchmark.verification.layout import check_slug
+from benchmark.verify.layout import check_slug
 
 TODO = "TODO"
 

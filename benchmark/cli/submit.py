@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from benchmark.errors import UsageError
 
 if TYPE_CHECKING:
-    from benchmark.verification.checks import Verdict
+    from benchmark.verify.checks import Verdict
 
 Flag = Parameter(negative="")
 
@@ -102,8 +102,8 @@ def verify(
     as_json
         Print the verdict as JSON.
     """
-    from benchmark.verification.checks import verify_submission
-    from benchmark.verification.subject import Subject
+    from benchmark.verify.checks import verify_submission
+    from benchmark.verify.subject import Subject
 
     if not path.is_dir():
         raise UsageError(f"{path} is no folder; name submissions/SLUG")
@@ -114,8 +114,8 @@ def verify(
         from datetime import datetime, timezone
 
         from benchmark.isolation import Limits
-        from benchmark.verification.counter import rescored_claims
-        from benchmark.verification.record import record as write
+        from benchmark.verify.counter import rescored_claims
+        from benchmark.verify.record import record as write
 
         claims = list(rescored_claims(subject, Limits()))
         write(path, verdict, by=by, day=datetime.now(timezone.utc).date(), claims=claims)
