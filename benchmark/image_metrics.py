@@ -178,7 +178,7 @@ def _of_pooled(
 
 
 def _pooled(all_rows: Sequence[Rows], calibrator: str) -> Floats | NotApplicableError:
-    """Cross-fitted probabilities of the kept rows of all categories; calibrators other than Platt on clean rows only."""
+    """Cross-fitted probabilities of the kept rows of all categories; other calibrators than Platt only clean."""
     parts = []
     for rows in all_rows:
         p = rows.platt() if calibrator == "platt" else rows.episode.clean_probabilities(calibrator)
