@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.dataset_checks import verify
 from benchmark.datasets.files import FileDataset
 from benchmark.errors import DataError
 from benchmark.registry import DATASETS
-from benchmark.verify import verify
 from tests.official_trees import BUILDERS, Painter
 
 Fault = Callable[[Path], None]
