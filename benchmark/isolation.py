@@ -32,6 +32,8 @@ umask 022
 root=$1 identity=$2 limits=$3
 shift 3
 mount -t tmpfs -o size=1m,mode=755 none "$root"
+mkdir "$root/tmp"
+mount -t tmpfs -o size=64m,nosuid,nodev,noexec,mode=1777 none "$root/tmp"
 while [ "$1" != -- ]; do
   if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$(dirname "$root$1")"; : > "$root$1"; fi
   mount --bind "$1" "$root$1"
@@ -40,9 +42,8 @@ while [ "$1" != -- ]; do
 done
 shift
 for link in bin sbin lib lib64; do [ -e "$root/$link" ] || ln -s "usr/$link" "$root/$link"; done
-mkdir -p "$root/proc" "$root/tmp" "$root/dev" "$root/.old"
+mkdir -p "$root/proc" "$root/dev" "$root/.old"
 mount -t proc -o ro,nosuid,nodev,noexec proc "$root/proc"
-mount -t tmpfs -o size=64m,nosuid,nodev,noexec,mode=1777 none "$root/tmp"
 for device in null zero urandom; do : > "$root/dev/$device"; mount --bind "/dev/$device" "$root/dev/$device"; done
 cd "$root"
 pivot_root . .old
