@@ -32,7 +32,7 @@ DEFAULT_NEIGHBOURHOODS = (1, 2, 3)
 
 def aggregate(level: Tensor, degree: int) -> Tensor:
     """Patches [B, N, D] of a level [B, h, w, D]: layer norm over the whole map, r x r mean, unit length."""
-    channels_first = layer_norm(level.permute(0, 3, 1, 2), [level.shape[3], *level.shape[1:3]])
+    channels_first: Tensor = layer_norm(level.permute(0, 3, 1, 2), [level.shape[3], *level.shape[1:3]])
     pooled = avg_pool2d(channels_first, degree, stride=1, padding=degree // 2)
     patches: Tensor = normalize(pooled.flatten(2).mT, dim=-1)
     return patches
@@ -54,7 +54,8 @@ def mutual_distance(patches: Tensor, others: Tensor) -> Tensor:
     count = max(1, int(LOWEST_SHARE * len(others)))
     images = found.similarity.topk(count, dim=1).indices
     winners = others[images, found.index.gather(1, images)]  # [N, count, D]
-    return torch.linalg.vector_norm(patches[:, None] - winners, dim=-1).mean(dim=1)
+    distance: Tensor = torch.linalg.vector_norm(patches[:, None] - winners, dim=-1)
+    return distance.mean(dim=1)
 
 
 def smooth(own: Tensor, similarity: Tensor, scores: Tensor, neighbourhoods: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import zipfile
@@ -17,8 +18,12 @@ from benchmark.errors import WeightsError
 from benchmark.jsonio import digest_file
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: Path, entry: str | None = None) -> dict[str, Tensor]:
     """Tensors of a checkpoint by name.
+
+    Args:
+        path: ``.safetensors`` or a pickle of tensors.
+        entry: Name of the table inside a pickle that holds several.
 
     Raises:
         WeightsError: If the file is truncated, is not a checkpoint, or holds more than tensors; with its
@@ -41,8 +46,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path}: truncated or not a checkpoint of tensors ({reason}); "
             f"found SHA-256 {digest_file(path)}; fetch the file again"
         ) from error
+    if entry is not None:
+        state = state.get(entry) if isinstance(state, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: holds {type(state).__name__}, not a flat table of tensors; export `state_dict()`")
+        where = "" if entry is None else f" under {entry!r}"
+        raise WeightsError(f"{path}: holds no flat table of tensors{where}; export `state_dict()`")
     return state
 
 
@@ -93,6 +101,28 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: Path, *, trun
             f"{len(extra)} unknown {extra[:2]}, {len(shapes)} of another shape {shapes[:2]}"
         )
     model.load_state_dict({name: state[name] for name in own})
+
+
+def require_shapes(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Check that a table holds the needed tensors; more are fine.
+
+    Raises:
+        WeightsError: Naming the first that is missing or has another shape.
+    """
+    for name, shape in shapes.items():
+        found = tuple(state[name].shape) if name in state else None
+        if found != shape:
+            has = "is missing" if found is None else f"has shape {list(found)}"
+            raise WeightsError(f"{path}: another layout than expected: {name} {has}, needed is {list(shape)}")
+
+
+def digest_state(module: nn.Module) -> str:
+    """SHA-256 over names and bytes of all parameters and buffers."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        sha.update(name.encode())
+        sha.update(tensor.contiguous().numpy().tobytes())
+    return sha.hexdigest()
 
 
 def _is_head(name: str) -> bool:

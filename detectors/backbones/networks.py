@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -14,9 +13,10 @@ from torch.nn.functional import interpolate
 
 from benchmark.errors import UnknownNameError, UsageError
 from benchmark.registry import BACKBONES
-from detectors.backbones import QUARTERS, Layers
-from detectors.backbones.checkpoints import from_dinov2_release, load_into, read_state
+from detectors.backbones import Layers
+from detectors.backbones.checkpoints import digest_state, from_dinov2_release, load_into, read_state
 from detectors.backbones.extractor import Network
+from detectors.backbones.layers import resolve_layers
 from detectors.backbones.weights import WEIGHTS, Weights, check_digest, locate
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -157,6 +157,10 @@ def make(name: str, layers: Layers, folder: str) -> Network:
     if name.startswith("seeded:"):
         _, base, *rest = name.split(":")
         return _seeded(base, layers, _seed(name, rest))
+    if name.startswith("clip-"):
+        from detectors.clip.networks import make_clip
+
+        return make_clip(name, layers)
     if name.startswith("torchvision/"):
         return _torchvision(name.removeprefix("torchvision/"), layers, folder)
     return _pretrained(weights_of(name), layers, folder)
@@ -176,21 +180,6 @@ def weights_of(name: str) -> Weights:
     config = timm.get_pretrained_cfg(name if tag else architecture, allow_unregistered=False)
     full = name if tag or not config.tag else f"{architecture}.{config.tag}"
     return Weights(name, full, config.license or "see its page", None, config.hf_hub_id or "")
-
-
-def resolve_layers(layers: Layers, depth: int) -> tuple[int, ...]:
-    """Layer numbers counted from 0, ascending; the last one by default.
-
-    Raises:
-        UsageError: If one does not exist.
-    """
-    if layers is None:
-        return (depth - 1,)
-    if layers == QUARTERS:
-        layers = tuple(quarter * depth // 4 - 1 for quarter in range(1, 5) if quarter * depth >= 4)
-    if any(not -depth <= layer < depth for layer in layers):
-        raise UsageError(f"layers {list(layers)} do not exist; allowed are 0 to {depth - 1}, or negative from the end")
-    return tuple(sorted({layer % depth for layer in layers}))
 
 
 def normalisation(model: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -249,7 +238,7 @@ def _seeded(name: str, layers: Layers, seed: int) -> Network:
             _open_residual_branches(model)
             network = _wrap(model, is_vit, layers, architecture)
     network.random_weights = True
-    network.weights = {f"seeded:{name}:{seed}": _digest(network)}
+    network.weights = {f"seeded:{name}:{seed}": digest_state(network)}
     return cast(Network, network)
 
 
@@ -259,14 +248,6 @@ def _open_residual_branches(model: nn.Module) -> None:
         for name, gain in model.named_parameters():
             if gain.ndim == 1 and not name.endswith("bias") and gain.abs().max() < 1e-3:
                 gain.fill_(1.0)
-
-
-def _digest(module: nn.Module) -> str:
-    sha = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        sha.update(name.encode())
-        sha.update(tensor.contiguous().numpy().tobytes())
-    return sha.hexdigest()
 
 
 def _seed(name: str, rest: list[str]) -> int:

@@ -32,6 +32,7 @@ class Weights:
         revision: Branch or commit of the repository.
         original: File name in the authors' own layout that is accepted too, or "".
         sha256: Published SHA-256, or None.
+        page: Where the file comes from, if not from a Hugging Face repository.
     """
 
     name: str
@@ -43,11 +44,12 @@ class Weights:
     revision: str = "main"
     original: str = ""
     sha256: str | None = None
+    page: str = ""
 
     @property
     def url(self) -> str:
-        """Page of the weights."""
-        return f"https://huggingface.co/{self.repo}"
+        """Where the weights come from."""
+        return self.page or f"https://huggingface.co/{self.repo}"
 
 
 def _timm(name: str, architecture: str, licence: str, megabytes: int, original: str = "") -> Weights:
@@ -64,6 +66,9 @@ _DINOV3 = {
 }
 
 
+_OPEN_CLIP_FILE = "vit_b_16_plus_240-laion400m_e31-8fb26589.pt"
+
+
 def _table() -> Iterator[Weights]:
     for letter, (size, megabytes) in _DINOV2.items():
         stem = f"dinov2_vit{letter}14"
@@ -73,6 +78,20 @@ def _table() -> Iterator[Weights]:
     for tail, (size, megabytes) in _DINOV3.items():
         yield _timm(f"dinov3_{tail}", f"vit_{size}_patch16_dinov3.lvd1689m", "DINOv3 License", megabytes)
     yield _timm("wide_resnet50_2", "wide_resnet50_2.tv_in1k", "BSD-3-Clause", 276, "wide_resnet50_2-95faca4d.pth")
+    for name, repo, megabytes, original in (
+        ("clip_vitl14_336", "timm/vit_large_patch14_clip_336.openai", 1712, ""),
+        ("clip_vitb16_plus_240", "timm/vit_base_patch16_plus_clip_240.laion400m_e31", 833, _OPEN_CLIP_FILE),
+    ):
+        yield Weights(
+            name, repo.removeprefix("timm/"), "MIT", megabytes, repo, "open_clip_model.safetensors", original=original
+        )
+    for name, licence, megabytes, page in (
+        ("april_gan", "none stated", 13, "https://github.com/ByChelsea/VAND-APRIL-GAN"),
+        ("anomalyclip", "MIT", 23, "https://github.com/zqhang/AnomalyCLIP"),
+    ):
+        for auxiliary in ("mvtec", "visa"):
+            stem = f"{name}_{auxiliary}"
+            yield Weights(stem, f"{name} checkpoint trained on {auxiliary}", licence, megabytes, "", page=page)
 
 
 WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in _table()}
@@ -119,7 +138,7 @@ def _in_hub_cache(weights: Weights) -> Path | None:
 def missing_message(weights: Weights, folder: str) -> str:
     """One line on absent weights: what, licence, size, origin, how to get them and where to put them."""
     size = "size unknown" if weights.megabytes is None else f"about {weights.megabytes} MB"
-    origin = f" from {weights.url}" if weights.repo else ""
+    origin = f" from {weights.url}" if weights.repo or weights.page else ""
     fetch = f"run `trustad weights fetch {weights.name}` with network, or " if weights.repo else ""
     original = f" or the authors' {weights.original}" if weights.original else ""
     where = f"{folder} (--weights-dir)" if folder else "the folder given by --weights-dir or TRUSTAD_WEIGHTS_DIR"
