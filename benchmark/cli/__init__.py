@@ -24,6 +24,7 @@ app.command("benchmark.cli.run:run", name="run")
 app.command("benchmark.cli.listing:app", name="list")
 app.command("benchmark.cli.data:app", name="data")
 app.command("benchmark.cli.leaderboard:app", name="leaderboard")
+app.command("benchmark.cli.train:app", name="train")
 
 
 def main(arguments: list[str] | None = None) -> None:
