@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attacks.projection import to_unit
 from benchmark.errors import NotApplicableError
 from benchmark.types.attack import Target
+from benchmark.types.ball import to_unit
 
 Rows = Tensor | None
 
@@ -42,3 +42,9 @@ def ascent(objective: Callable[[Tensor], tuple[Tensor, Tensor]], levels: Tensor)
             )
         (gradient,) = torch.autograd.grad(value.sum(), images)
     return value.detach(), reported.detach(), gradient
+
+
+def faded(running: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+    """The running gradient after one more: the old one times ``momentum`` plus the new one at mean absolute value 1."""
+    size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+    return momentum * running + gradient / torch.where(size > 0, size, 1.0)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from attacks.cards import CARDS
-from attacks.gradients import ascent
-from attacks.projection import Ball
+from attacks.gradients import ascent, faded
 from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
+from benchmark.types.ball import Ball
 
 
 def head_gradient(target: Target, batch: AttackBatch, levels: Tensor) -> Tensor:
@@ -85,6 +85,6 @@ class MIFGSMHead(Attack):
             levels, velocity = ball.origin, torch.zeros_like(ball.origin)
             for _ in range(self.steps):
                 gradient = head_gradient(target, batch, levels)
-                velocity = velocity + gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+                velocity = faded(velocity, gradient, momentum=1.0)
                 levels = ball.clip(levels + epsilon / self.steps * velocity.sign())
             yield ball.images(levels)

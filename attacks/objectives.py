@@ -37,6 +37,7 @@ class MaskFlip(PGD):
     """
 
     card = CARDS["mask_flip"]
+    family = "mask_flip"
 
     def look(self, target: Target, batch: AttackBatch, images: Tensor) -> tuple[Tensor, Tensor]:
         fitted = target.fitted
@@ -60,6 +61,7 @@ class PGDMap(PGD):
     """
 
     card = CARDS["pgd_map"]
+    family = "pgd_map"
 
     def look(self, target: Target, batch: AttackBatch, images: Tensor) -> tuple[Tensor, Tensor]:
         prediction = target.predict(images)
@@ -85,6 +87,7 @@ class FlagAdaptive(PGD):
     """
 
     card = CARDS["flag_adaptive"]
+    family = "flag_adaptive"
 
     def look(self, target: Target, batch: AttackBatch, images: Tensor) -> tuple[Tensor, Tensor]:
         prediction = target.predict(images)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from attacks.cards import CARDS
-from attacks.gradients import ascent
-from attacks.projection import Ball, to_unit
+from attacks.gradients import ascent, faded
 from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
+from benchmark.types.ball import Ball, to_unit
 from benchmark.types.detector import Prediction
 
 WIDE = 0.05
@@ -68,7 +69,7 @@ class Best:
 
 
 class PGD(Attack):
-    """Steps of 2.5 epsilon / steps along the sign of the running gradient, from a random start.
+    """Steps along the sign of the running gradient from a random start, 2.5 epsilon / steps on average, shrinking to 0.
 
     The running gradient is a sum of L1-normalised gradients that fades by 0.75 a step (Dong et al. 2018): neighbours
     and top patches change from step to step, and the sum remembers. Subclasses say what to look at (`look`); a sample
@@ -77,6 +78,8 @@ class PGD(Attack):
 
     steps = 40
     restarts = 1
+    family: ClassVar[str]
+    """Keys the random start: members of a family start alike, so more steps or restarts are compared like with like."""
 
     def __init__(self) -> None:
         self.config = {"steps": self.steps, "restarts": self.restarts, "momentum": MOMENTUM}
@@ -90,22 +93,21 @@ class PGD(Attack):
         for epsilon in epsilons:
             ball, best = Ball.around(batch.images, epsilon), Best(batch, clean_merit)
             for restart in range(self.restarts):
-                uniform = random_uniform(batch, self.name, epsilon, restart)
+                uniform = random_uniform(batch, self.family, epsilon, restart)
                 self.climb(target, batch, ball, ball.random_start(uniform), best)
             yield best.images
 
     def climb(self, target: Target, batch: AttackBatch, ball: Ball, levels: Tensor, best: Best) -> None:
         """One run from ``levels``; every visited image is offered to ``best``."""
-        step = 2.5 * ball.epsilon / self.steps
         running = torch.zeros_like(levels)
-        for _ in range(self.steps):
+        for index in range(self.steps):
             if best.settled:
                 return
             candidate = ball.quantise(levels)
             _, merit, gradient = self.slope(target, batch, candidate)
             best.update(candidate, merit)
-            size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
-            running = MOMENTUM * running + gradient / torch.where(size > 0, size, 1.0)
+            running = faded(running, gradient, MOMENTUM)
+            step = 5.0 * ball.epsilon / self.steps * (1 - index / self.steps)
             levels = ball.clip(levels + step * running.sign())
         candidate = ball.quantise(levels)
         best.update(candidate, self.merit(target, batch, candidate))
@@ -124,6 +126,7 @@ class PGDScore(PGD):
     """Moves the score the harmful way; merit is the true score."""
 
     card = CARDS["pgd_score"]
+    family = "pgd_score"
 
     def look(self, target: Target, batch: AttackBatch, images: Tensor) -> tuple[Tensor, Tensor]:
         prediction = target.predict(images)

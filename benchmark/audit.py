@@ -58,7 +58,7 @@ class CategoryAudit:
 
 
 def audit(dataset: Dataset, manifest: Manifest) -> tuple[CategoryAudit, ...]:
-    """Audit every category of a manifest; remembered by the manifest's digest.
+    """Audit every category of a manifest; remembered by the digest of a faultless manifest.
 
     A category with broken files, or without both classes, has no figures and a reason.
     """
@@ -69,7 +69,8 @@ def audit(dataset: Dataset, manifest: Manifest) -> tuple[CategoryAudit, ...]:
     except (OSError, ResultError, TypeError):
         pass
     audits = tuple(_category(dataset, manifest, category) for category in manifest.categories())
-    atomic_write(store, canonical_json([asdict(row) for row in audits]))
+    if not manifest.problems:  # the digest covers samples, not faults, which may be repaired
+        atomic_write(store, canonical_json([asdict(row) for row in audits]))
     return audits
 
 

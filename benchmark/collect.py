@@ -12,7 +12,7 @@ from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, sparse_histogram, w
 from benchmark.image_metrics import metric_versions
 from benchmark.jobs import CellSpec, DetectorSpec
 from benchmark.jsonio import digest_file, digest_json
-from benchmark.planner import Plan, PlannedDataset, Workbench
+from benchmark.planner import Plan, PlannedDataset
 from benchmark.results import (
     PROTOCOL_VERSION,
     AttackRef,
@@ -32,6 +32,7 @@ from benchmark.scoring import Rules, score_evidence
 from benchmark.store import Cell, CellStore
 from benchmark.tracks import Track
 from benchmark.types import Detector, Episode
+from benchmark.workbench import Workbench
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,7 @@ def _collect_one(
     failures: Mapping[str, Sequence[Failure]],
     timing: Timing,
 ) -> Collected:
-    from benchmark.validity import validity_of
+    from benchmark.diagnostics import validity_of
 
     track, name = plan.track, planned.dataset.info.name
     stem = f"{track.name}-v{track.version}__{name}"
@@ -263,11 +264,12 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             normals=sum(s.label == 0 for s in query),
             anomalies=sum(s.label == 1 for s in query),
             empty_masks=sum(s.label == 1 and not s.masks for s in query) if planned.dataset.info.has_masks else 0,
-            supports=tuple(_support_ref(e) for e in episodes),
+            supports=tuple(support_ref(e) for e in episodes),
         )
 
 
-def _support_ref(episode: Episode) -> SupportRef:
+def support_ref(episode: Episode) -> SupportRef:
+    """The published support set of an episode, as results carry it."""
     return SupportRef(
         shots=episode.shots,
         seed=episode.seed,
@@ -281,7 +283,7 @@ def _attack_refs(cells: list[tuple[CellSpec, Cell]], bench: Workbench, planned: 
     for name in sorted({c.attack for c, _ in cells if c.attack is not None}):
         attack = bench.attack(name)
         mine = [(c, cell) for c, cell in cells if c.attack == name]
-        covers = all(len(c.samples) == whole[c.samples[0].category, c.shots, c.seed] for c, _ in mine)
+        covers = any(len(c.samples) == whole[c.samples[0].category, c.shots, c.seed] for c, _ in mine)
         yield AttackRef(
             name=name,
             version=attack.card.version,
@@ -299,11 +301,11 @@ def _mean(cells: list[tuple[CellSpec, Cell]], fact: str) -> float:
 
 
 def _facts(cells: list[tuple[CellSpec, Cell]]) -> dict[str, dict[str, float]]:
-    """Mean deterministic facts by attack, for the validity checks."""
-    facts: dict[str, dict[str, float]] = {}
-    for name in sorted({c.attack for c, _ in cells if c.attack is not None}):
-        mine = [(c, cell) for c, cell in cells if c.attack == name]
-        facts[name] = {key: _mean(mine, key) for key in sorted(set().union(*(cell.facts for _, cell in mine)))}
+    """For the validity checks: by attack the mean share of images without gradient; ``clean``: the repeat error."""
+    facts = {"clean": {"repeat_error": max(cell.facts["repeat_error"] for c, cell in cells if c.attack is None)}}
+    for name in sorted({c.attack for c, cell in cells if c.attack is not None and "dead" in cell.facts}):
+        mine = [(c, cell) for c, cell in cells if c.attack == name and "dead" in cell.facts]
+        facts[name] = {"dead": _mean(mine, "dead")}
     return facts
 
 

@@ -14,14 +14,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from benchmark.cachedir import cache_dir
 from benchmark.canonical import RECIPE, canonical_mask, canonical_shape, canonicalise
-from benchmark.errors import DataError, NotApplicableError
+from benchmark.errors import DataError, NotApplicableError, StoreError
 from benchmark.jsonio import atomic_write_with, digest_json
 from benchmark.types.data import Dataset, Sample
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SHARD = 32
@@ -83,6 +84,8 @@ class ImageStore:
         if missing:
             self._build(folder, missing, decode)
             found |= self._read(folder, missing)
+        if any(key not in found for key in keys):
+            raise StoreError(f"{folder} changes while it is read; point TRUSTAD_CACHE to a folder of its own")
         return [found[key] for key in keys]
 
     def _read(self, folder: Path, keys: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -121,7 +124,7 @@ class ImageStore:
             images: dict[str, NDArray[Any]] = {}
             for key, sample in batch:
                 try:
-                    images[key] = decode(sample)
+                    images[key] = np.ascontiguousarray(decode(sample))
                 except DataError as error:
                     broken.append(str(error))
             shard = folder / f"{digest_json(sorted(images))[:32]}.safetensors"

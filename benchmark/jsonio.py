@@ -63,21 +63,24 @@ def strict_loads(text: str | bytes, *, source: str) -> Any:
 
     try:
         return json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constants)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise ResultError(f"{source}: not valid JSON ({error})") from error
 
 
-def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file so that readers see the old bytes or the new bytes, never a part (temp file, fsync, rename)."""
+def atomic_write(path: Path, data: bytes | str, *, durable: bool = True) -> None:
+    """Write a file so that readers see the old bytes or the new bytes, never a part (temp file, fsync, rename).
+
+    ``durable=False`` leaves out the fsync: for files that are quickly made again, such as pages.
+    """
     payload = data.encode() if isinstance(data, str) else data
-    atomic_write_with(path, partial(_write_bytes, payload))
+    atomic_write_with(path, partial(_write_bytes, payload), durable=durable)
 
 
 def _write_bytes(payload: bytes, path: Path) -> None:
     path.write_bytes(payload)
 
 
-def atomic_write_with(path: Path, writer: Callable[[Path], None]) -> None:
+def atomic_write_with(path: Path, writer: Callable[[Path], None], *, durable: bool = True) -> None:
     """Let ``writer(temp_path)`` make a file beside ``path``, then fsync and rename it into place.
 
     Raises:
@@ -90,11 +93,13 @@ def atomic_write_with(path: Path, writer: Callable[[Path], None]) -> None:
         os.close(handle)
         temp = Path(name)
         writer(temp)
-        _fsync(temp)
+        if durable:
+            _fsync(temp)
         temp.chmod(0o644)
         temp.replace(path)
         temp = None
-        _fsync(path.parent)
+        if durable:
+            _fsync(path.parent)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another --out"

@@ -7,9 +7,9 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor
 
-from attacks.projection import Ball
 from benchmark.errors import ContractError, UsageError
 from benchmark.types.attack import Attack, AttackBatch, Target
+from benchmark.types.ball import Ball
 
 
 def perturb(

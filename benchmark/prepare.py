@@ -67,7 +67,7 @@ def download(archive: Archive, file: Path, progress: Progress) -> None:
         with urlopen(request, timeout=60) as response:
             have = have if response.status == http.client.PARTIAL_CONTENT else 0
             length = response.headers.get("Content-Length")
-            total = have + int(length) if length else archive.size_bytes
+            total = have + int(length) if length else None
             _receive(response, part, have, total, progress)
     except HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # 416: the part is already the whole file

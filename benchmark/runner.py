@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.calibration.crossfit import fold_of
 from benchmark.canonical import canonical_shape
+from benchmark.diagnostics import dead_share, repeat_error
 from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
-from benchmark.planner import Workbench
 from benchmark.registry import DATASETS, load_attribute
 from benchmark.store import Cell
 from benchmark.target import BoundTarget, FlagModel, clean_flag
@@ -39,6 +40,7 @@ from benchmark.types import (
     TransductiveScorer,
     keyed_seed,
 )
+from benchmark.workbench import Workbench
 
 EOT_DRAWS = 8
 
@@ -63,6 +65,37 @@ class Chunk:
     @property
     def ids(self) -> tuple[str, ...]:
         return self.batch.sample_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Images of one chunk before and after an attack, with what the detector says of them."""
+
+    samples: tuple[Sample, ...]
+    masks: Tensor
+    clean: Tensor
+    attacked: Tensor
+    before: Prediction
+    after: Prediction
+
+
+@dataclass
+class _Cost:
+    """What the attack of a pass spent, and the images on which it never saw a gradient."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+    dead: set[str] = field(default_factory=set)
+
+    def add(self, target: BoundTarget) -> None:
+        """Take the counts of one chunk."""
+        self.forward += target.forwards
+        self.backward += target.backwards
+        self.dead.update(name for name, dead in zip(target.queried, target.dead.tolist(), strict=True) if dead)
+
+    def per_image(self, images: int) -> dict[str, float]:
+        """Passes per image and budget."""
+        return {"forward": self.forward / images, "backward": self.backward / images}
 
 
 @dataclass
@@ -94,7 +127,7 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
         Cells as they complete, and failures; a failing pass does not stop the others.
     """
     prepare_device(job.device)
-    bench = _JobBench(job, dict(known))
+    bench = JobBench(job, dict(known))
     for spec in job.passes:
         started = time.perf_counter()
         try:
@@ -114,7 +147,7 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
                 yield replace(done, seconds=seconds)
 
 
-class _JobBench:
+class JobBench:
     """The live objects of one job: images, detectors, fits and surrogate heads, each made once."""
 
     def __init__(self, job: Job, known: dict[str, Cell]) -> None:
@@ -125,7 +158,7 @@ class _JobBench:
         self.images = ImageStore(job.canonical_edge)
         self.known = known
         self._fitted: dict[tuple[str, int, int], FittedDetector] = {}
-        self._heads: dict[tuple[str, int, int], Any] = {}
+        self._heads: dict[tuple[Any, ...], Any] = {}
         self._supports: dict[tuple[int, int], DatasetSupport] = {}
 
     def remember(self, cell: CellSpec, done: Cell) -> None:
@@ -138,23 +171,56 @@ class _JobBench:
     def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
         """All cells of a pass."""
         tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
-        cost = {"forward": 0.0, "backward": 0.0}
+        cost = _Cost()
         for chunk in self._chunks(spec.samples):
             for epsilon, images in self._images(spec, chunk, cost):
                 wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
                 self._score(wanted, chunk, images, tallies)
-        per_image = {name: count / len(spec.samples) / len(spec.epsilons) for name, count in cost.items()}
-        return [(cell, _finish(cell, tallies[cell.address], per_image)) for cell in spec.cells]
+        facts = cost.per_image(len(spec.samples) * len(spec.epsilons)) | self._dead(spec, cost)
+        return [(cell, _finish(cell, tallies[cell.address], facts | self._repeat(cell))) for cell in spec.cells]
 
-    def _images(self, spec: PassSpec, chunk: Chunk, cost: dict[str, float]) -> Iterator[tuple[int, Tensor]]:
+    def examples(self, spec: PassSpec) -> Iterator[Example]:
+        """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
+        assert spec.source is not None
+        for chunk in self._chunks(spec.samples):
+            fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
+            before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
+            for _, images in self._images(spec, chunk, _Cost()):
+                after = self._predict(fitted, images.float() / 255.0, chunk.ids, {})
+                assert chunk.batch.masks is not None
+                yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
+
+    def _dead(self, spec: PassSpec, cost: _Cost) -> dict[str, float]:
+        """Share of images that gave a white-box attack no gradient although their score could still move."""
+        if spec.attack is None or self.parts.attack(spec.attack).card.knowledge != "white_box":
+            return {}
+        assert spec.source is not None
+        clean = self._clean(spec.source, spec.shots or 0, spec.seed or 0)
+        scores = dict(zip((s.id for s in self.job.query), clean.scores.tolist(), strict=True))
+        dead = torch.tensor([s.id in cost.dead for s in spec.samples])
+        labels = torch.tensor([s.label for s in spec.samples])
+        return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
+
+    def _repeat(self, cell: CellSpec) -> dict[str, float]:
+        """How far two score calls on the first chunk differ (clean cells)."""
+        if cell.attack is not None:
+            return {}
+        chunk = next(self._chunks(cell.samples))
+        fitted = self.fitted(cell.detector, cell.shots, cell.seed)
+
+        def predict(images: Tensor) -> Prediction:
+            return self._predict(fitted, images, chunk.ids, {})
+
+        return {"repeat_error": repeat_error(predict, chunk.batch.images.float() / 255.0)}
+
+    def _images(self, spec: PassSpec, chunk: Chunk, cost: _Cost) -> Iterator[tuple[int, Tensor]]:
         if spec.attack is None:
             yield 0, chunk.batch.images
             return
         attack = self.parts.attack(spec.attack)
         target = self._target(spec, chunk)
         yield from zip(spec.epsilons, perturb(attack, target, chunk.batch, spec.epsilons), strict=True)
-        cost["forward"] += target.forwards
-        cost["backward"] += target.backwards
+        cost.add(target)
 
     def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
         floats = images.float() / 255.0
@@ -234,7 +300,10 @@ class _JobBench:
         return self._fitted[key]
 
     def _query(self) -> list[tuple[str, Tensor]]:
-        return [(s.id, as_tensor(self.images.get(self.dataset, [s])[0])) for s in self.job.query]
+        return [(s.id, self._canonical(s)) for s in self.job.query]
+
+    def _canonical(self, sample: Sample) -> Tensor:
+        return as_tensor(self.images.get(self.dataset, [sample])[0]).to(self.device)
 
     def _target(self, spec: PassSpec, chunk: Chunk) -> BoundTarget:
         """What the attack of a pass may query."""
@@ -245,19 +314,42 @@ class _JobBench:
         assert spec.seed is not None
         fitted = self.fitted(victim, spec.shots, spec.seed)
         if spec.source is None:
-            return BoundTarget(fitted, chunk.ids, surrogate=self._head(victim, spec.shots, spec.seed).logit)
+            return BoundTarget(fitted, chunk.ids, surrogate=self._surrogate(spec, victim, chunk))
         draws = 1 if self.parts.detector(victim).card.deterministic else EOT_DRAWS
         return BoundTarget(fitted, chunk.ids, flag=self._flag(victim, spec.shots, spec.seed), draws=draws)
 
-    def _head(self, spec: DetectorSpec, shots: int, seed: int) -> Any:
-        """The surrogate head of an episode, shared by all detectors on the backbone."""
-        extractor = self.parts.detector(spec).extractor
+    def _surrogate(self, spec: PassSpec, victim: DetectorSpec, chunk: Chunk) -> Callable[[Features], Tensor]:
+        """The head that the pass's attack reads: fitted on the support, or (``oracle``) on test labels."""
+        assert spec.attack is not None
+        if getattr(self.parts.attack(spec.attack), "head", "synthetic") == "oracle":
+            return self._oracle(victim, chunk)
+        extractor = self.parts.detector(victim).extractor
         assert extractor is not None
-        key = (extractor.id, shots, seed)
+        key = (extractor.id, spec.shots, spec.seed)
         if key not in self._heads:
             fit = load_attribute("attacks.surrogate:fit_surrogate")
-            fit_seed = keyed_seed("surrogate", self.job.dataset, self.job.category, shots, seed)
-            self._heads[key] = fit(extractor, self.support(shots, seed), seed=fit_seed)
+            seed = keyed_seed("surrogate", self.job.dataset, self.job.category, spec.shots or 0, spec.seed or 0)
+            self._heads[key] = fit(extractor, self.support(spec.shots or 0, spec.seed or 0), seed=seed)
+        logit: Callable[[Features], Tensor] = self._heads[key].logit
+        return logit
+
+    def _oracle(self, victim: DetectorSpec, chunk: Chunk) -> Callable[[Features], Tensor]:
+        """Audit only: each image is attacked through the head fitted on the TRUE LABELS of the other fold."""
+        query = self.job.query
+        folds = fold_of([s.id for s in query], [s.label for s in query])
+        fold = {s.id: int(f) for s, f in zip(query, folds, strict=True)}
+        heads = [self._oracle_head(victim, [s for s in query if fold[s.id] != f], f) for f in (0, 1)]
+        first = torch.tensor([fold[name] == 0 for name in chunk.ids], device=self.device)
+        return lambda features: torch.where(first, heads[0].logit(features), heads[1].logit(features))
+
+    def _oracle_head(self, victim: DetectorSpec, others: Sequence[Sample], fold: int) -> Any:
+        extractor = self.parts.detector(victim).extractor
+        assert extractor is not None
+        key = (extractor.id, "oracle", fold)
+        if key not in self._heads:
+            fit = load_attribute("attacks.surrogate:fit_oracle_surrogate")
+            images = [self._canonical(s) for s in others]
+            self._heads[key] = fit(extractor, images, [s.label for s in others], seed=0)
         return self._heads[key]
 
     def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:

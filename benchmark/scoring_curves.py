@@ -51,13 +51,16 @@ def entropy_histograms(episodes: Sequence[EpisodeScores]) -> Iterator[EntropyHis
 
 
 def _whole(episodes: Sequence[EpisodeScores]) -> list[Condition]:
-    return [c for c in conditions_of(episodes) if all(e.covered(c).all() for e in episodes)]
+    return [c for c in conditions_of(episodes) if all(c in e.scores and e.covered(c).all() for e in episodes)]
 
 
 def _pooled(episodes: Sequence[EpisodeScores], calibrator: str, condition: Condition) -> tuple[Bools, Floats] | None:
     parts = []
     for e in episodes:
-        mapped = e.mapped(calibrator, e.scores[condition])
+        if calibrator != "platt":
+            mapped = e.clean_probabilities(calibrator)
+        else:
+            mapped = e.platt if isinstance(e.platt, NotApplicableError) else e.platt[condition]
         if isinstance(mapped, NotApplicableError):
             return None
         parts.append(mapped)

@@ -7,15 +7,12 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from benchmark.tracks import Track
-from leaderboard.charts import CostPoint, dumbbell, scatter
+from leaderboard.charts import CostPoint, dumbbell
 from leaderboard.columns import COLUMNS, Column
 from leaderboard.ranks import Rank, order, ranks
 from leaderboard.record import SCALE, Cell
 from leaderboard.table import TableRow, TrackTable, View
-from leaderboard.words import plain_cell, score, traits
-
-HOME_ORDER = ("few-shot", "zero-shot", "few-shot-672", "embedded", "demo")
+from leaderboard.words import place, plain_cell, score, traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,11 @@ class ShownRow:
     cells: tuple[ShownCell, ...]
     traits: tuple[str, ...]
 
+    @property
+    def place(self) -> str:
+        """The printed rank."""
+        return place(self.rank.rank, transductive=self.row.track.detector.transductive)
+
 
 @dataclass(frozen=True, slots=True)
 class Board:
@@ -48,20 +50,10 @@ class Board:
     columns: tuple[Column, ...]
     groups: tuple[tuple[str, int], ...]
     rows: tuple[ShownRow, ...]
-    scatter: Markup
+    costs: tuple[CostPoint, ...]
 
 
-def make_table(track: Track | None, key: str, rows: tuple[TableRow, ...]) -> TrackTable:
-    """The table of a track version; ``track`` is None for versions that are no longer current."""
-    if track is None:
-        ranked = [d.ranked_shots for row in rows for d in row.datasets.values() if d.ranked_shots is not None]
-        shots = max(set(ranked), key=ranked.count, default=0)
-        return TrackTable(key, key, "An earlier version of this track; kept for reference.", (), shots, rows)
-    expected = tuple(dataset.name for dataset in track.datasets)
-    return TrackTable(key, track.title, track.summary, expected, track.ranked_shots, rows)
-
-
-def make_board(table: TrackTable, *, root: str) -> Board:
+def make_board(table: TrackTable) -> Board:
     """The default view of a table that has rows."""
     view = table.default_view
     columns = tuple(column for column in COLUMNS if column.shown)
@@ -72,7 +64,7 @@ def make_board(table: TrackTable, *, root: str) -> Board:
         for i in order(table, view, found)
     )
     groups = tuple((name, len(list(members))) for name, members in groupby(columns, key=lambda c: c.group))
-    return Board(table, view, columns, groups, rows, _scatter(table, view, measured["r"], found, root))
+    return Board(table, view, columns, groups, rows, _costs(table, view, measured["r"], found))
 
 
 def _shown_row(
@@ -92,7 +84,7 @@ def _shown_row(
     return ShownRow(position, row, rank, glyph, tuple(cells), traits(row))
 
 
-def _scatter(table: TrackTable, view: View, robust: list[Cell], found: list[Rank], root: str) -> Markup:
+def _costs(table: TrackTable, view: View, robust: list[Cell], found: list[Rank]) -> tuple[CostPoint, ...]:
     seconds = next(c for c in COLUMNS if c.key == "seconds")
     points = []
     for row, cell, rank in zip(table.rows, robust, found, strict=True):
@@ -101,4 +93,4 @@ def _scatter(table: TrackTable, view: View, robust: list[Cell], found: list[Rank
             low, high = (None if q is None else q / SCALE for q in (cell.low, cell.high))
             name = row.record.submission.name
             points.append(CostPoint(name, row.slug, cost, cell.value / SCALE, low, high, rank.rank is not None))
-    return scatter("Robustness over cost", points, f"{root}detectors/")
+    return tuple(points)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from leaderboard.svg import Frame, figure, marker, number, path, spread, tag, text
+from leaderboard.record import SCALE
+from leaderboard.svg import Frame, figure, marker, number, path, place_labels, spread, tag, text
 
+NAMED = 40
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 QUARTER_LABELS = ("0", ".25", ".5", ".75", "1")
 
@@ -152,7 +154,7 @@ class CostPoint:
 
 def scatter(title: str, points: Sequence[CostPoint], href: str) -> Markup:
     """Robust score over seconds per image (log scale); hollow points are not ranked. Names link to detector pages."""
-    width, height = 900, 380
+    width, height = 1180, 380
     usable = [p for p in points if p.seconds > 0]
     if not usable:
         return figure(title, "Nothing measured.", width, 60, text("Nothing measured.", 20, 34), kind="scatter")
@@ -166,22 +168,26 @@ def scatter(title: str, points: Sequence[CostPoint], href: str) -> Markup:
         frame.y_axis(rows, [f"{r:.1f}" for r in rows], "robust score R"),
         frame.x_axis(ticks, [f"{10**t:.2g}" for t in ticks], "seconds per image (log scale)"),
     ]
-    named = len(usable) <= 40
-    for p in sorted(usable, key=lambda p: (p.value, p.slug)):
-        body.append(_cost_point(frame, p, f"{href}{p.slug}.html", named))
-    words = "; ".join(f"{p.name}: R {p.value:.3f} at {p.seconds:.3g} s" for p in usable[:40])
+    ordered = sorted(usable, key=lambda p: (-p.value, p.slug))
+    places = [(frame.x(math.log10(p.seconds)), frame.y(p.value)) for p in ordered]
+    labels = place_labels(places, [p.name for p in ordered]) if len(ordered) <= NAMED else {}
+    for i, p in enumerate(ordered):
+        body.append(_cost_point(p, places[i], frame, f"{href}{p.slug}.html", labels.get(i)))
+    words = "; ".join(f"{p.name}: R {p.value:.3f} at {p.seconds:.3g} s" for p in ordered[:NAMED])
     return figure(title, words + ".", width, height, *body, kind="scatter")
 
 
-def _cost_point(frame: Frame, p: CostPoint, href: str, named: bool) -> Markup:
-    x, y = frame.x(math.log10(p.seconds)), frame.y(p.value)
+def _cost_point(
+    p: CostPoint, at: tuple[float, float], frame: Frame, href: str, label: tuple[float, float, str] | None
+) -> Markup:
+    x, y = at
     style = "dot s0" if p.ranked else "dot s0 hollow"
     tip = f"{p.name}: R {p.value:.3f}, {p.seconds:.3g} s per image" + ("" if p.ranked else ", not ranked")
     parts = [marker(0, x, y, tip, class_=style, size=5.0)]
     if p.low is not None and p.high is not None:
         parts.insert(0, tag("line", x1=x, x2=x, y1=frame.y(p.low), y2=frame.y(p.high), class_="whisker s0"))
-    if named:
-        parts.append(text(p.name, x + 9, y + 4, class_="name"))
+    if label is not None:
+        parts.append(text(p.name, label[0], label[1], anchor=label[2], class_="name"))
     return tag("a", *parts, href=href)
 
 
@@ -200,4 +206,4 @@ def dumbbell(clean: int | None, attacked: int | None) -> Markup:
 
 
 def _glyph_x(value: int) -> str:
-    return number(3 + 94 * value / 10_000)
+    return number(3 + 94 * value / SCALE)

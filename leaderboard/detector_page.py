@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from markupsafe import Markup
 
-from benchmark.results import MetricValue, RunResult
+from benchmark.results import EntropyHistogram, MetricValue, Reliability, RunResult
 from leaderboard.charts import Point, Series, curves, histogram, reliability
 from leaderboard.read import Entry
-from leaderboard.record import WORST_CASE, Cell, Condition, Record, quantum
+from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, Record, quantum
+from leaderboard.table import HEADLINE_LEVEL
 from leaderboard.words import DASH, GOALS, attack_name, condition_words, score, shots_words
+
+Diagram = TypeVar("Diagram", Reliability, EntropyHistogram)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +141,7 @@ CALIBRATORS = {
 
 
 def _reliability(result: RunResult, shots: int) -> Iterable[Chart]:
-    for diagram in result.reliability:
-        if diagram.shots != shots:
-            continue
+    for diagram in _headline_level(result.reliability, shots):
         where = condition_words(Condition(diagram.attack, "two_sided", diagram.epsilon)) if diagram.attack else "clean"
         title = (
             f"{CALIBRATORS.get(diagram.calibrator, diagram.calibrator)}, {'attacked' if diagram.attack else 'clean'}"
@@ -149,8 +151,18 @@ def _reliability(result: RunResult, shots: int) -> Iterable[Chart]:
         yield Chart(title, where, svg)
 
 
+def _headline_level(diagrams: Sequence[Diagram], shots: int) -> list[Diagram]:
+    """Clean diagrams and, of every attack, those at the budget nearest to the headline one."""
+    mine = [d for d in diagrams if d.shots == shots]
+    distance = [abs(_level(d.epsilon) - HEADLINE_LEVEL) if d.epsilon else 0 for d in mine]
+    nearest: dict[str | None, int] = {}
+    for diagram, far in zip(mine, distance, strict=True):
+        nearest[diagram.attack] = min(far, nearest.get(diagram.attack, far))
+    return [d for d, far in zip(mine, distance, strict=True) if far == nearest[d.attack]]
+
+
 def _entropy(result: RunResult, shots: int) -> Iterable[Chart]:
-    rows = [h for h in result.entropy if h.shots == shots]
+    rows = _headline_level(result.entropy, shots)
     clean = next((h.counts for h in rows if h.attack is None), ())
     for attacked in (h for h in rows if h.attack is not None):
         where = condition_words(Condition(attacked.attack, "two_sided", attacked.epsilon))
@@ -179,8 +191,13 @@ def _level(epsilon: str) -> int:
 
 def _heat_cell(cell: Cell) -> tuple[str, str, str]:
     if cell.value is None:
-        return DASH, "none", cell.note or ""
-    return score(cell.value), f"q{min(max(cell.value, 0) // 1000, 9)}", ""
+        return DASH, heat(cell), cell.note or ""
+    return score(cell.value), heat(cell), ""
+
+
+def heat(cell: Cell) -> str:
+    """Colour class of an AUROC: q0 for 0.0 to q9 for 0.9 and above."""
+    return "none" if cell.value is None else f"q{min(max(cell.value, 0) * 10 // SCALE, 9)}"
 
 
 def _numbers(values: list[MetricValue]) -> Iterable[NumberTable]:

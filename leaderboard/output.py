@@ -101,5 +101,5 @@ def write_if_changed(path: Path, content: str | bytes) -> bool:
     data = content.encode() if isinstance(content, str) else content
     if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return False
-    atomic_write(path, data)
+    atomic_write(path, data, durable=False)
     return True

@@ -9,7 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from leaderboard import words
+from leaderboard.charts import scatter
 from leaderboard.columns import COLUMNS
+from leaderboard.detector_page import heat
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -41,8 +43,17 @@ def environment() -> Environment:
         condition=words.condition_words,
         shots=words.shots_words,
         quantity=words.quantity,
+        heat=heat,
     )
-    env.globals.update(POLICY=POLICY, DASH=words.DASH, GOALS=words.GOALS, STEPS=words.STEPS, COLUMNS=COLUMNS)
+    env.globals.update(
+        POLICY=POLICY,
+        DASH=words.DASH,
+        GOALS=words.GOALS,
+        STEPS=words.STEPS,
+        COLUMNS=COLUMNS,
+        scatter=scatter,
+        place=words.place,
+    )
     return env
 
 

@@ -113,6 +113,32 @@ class Frame:
         return Markup("").join([base, *words, heading])
 
 
+def place_labels(points: Sequence[tuple[float, float]], names: Sequence[str]) -> dict[int, tuple[float, float, str]]:
+    """(x, y, anchor) of a label per point, by the first of eight places that touches no label or point; else none."""
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
+    found: dict[int, tuple[float, float, str]] = {}
+    for i, ((x, y), name) in enumerate(zip(points, names, strict=True)):
+        length = 7.0 * len(name)
+        sides = [(x + 9, y + 4, "start"), (x - 9, y + 4, "end")]
+        sides += [(x + 7, y + dy, "start") for dy in (-8.0, 17.0)] + [(x - 7, y + dy, "end") for dy in (-8.0, 17.0)]
+        sides += [(x, y - 12, "middle"), (x, y + 22, "middle")]
+        for left, base, anchor in sides:
+            start = left - length * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
+            box = (start, base - 10, start + length, base + 3)
+            if not any(_overlap(box, other) for j, other in enumerate(taken) if j != i):
+                found[i] = (left, base, anchor)
+                taken.append(box)
+                break
+    return found
+
+
+Box = tuple[float, float, float, float]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
 def spread(positions: Sequence[float], low: float, high: float, gap: float = LABEL_HEIGHT) -> list[float]:
     """Move label positions apart to at least ``gap``, in order, within [low, high]."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from benchmark.jsonio import digest_bytes
 from leaderboard.columns import Column
 from leaderboard.record import WORST_CASE, Cell, Condition, DatasetRecord
 from leaderboard.table import TableRow
@@ -23,10 +25,10 @@ BADGE_ORDER = ("green", "amber", "red")
 
 
 def score(value: int | None) -> str:
-    """Ten-thousandths as three decimals, halves up; a dash for None."""
+    """Millionths as three decimals, halves up; a dash for None."""
     if value is None:
         return DASH
-    thousandths = (value + 5) // 10
+    thousandths = (value + 500) // 1000
     sign = "−" if thousandths < 0 else ""
     return f"{sign}{abs(thousandths) // 1000}.{abs(thousandths) % 1000:03d}"
 
@@ -35,13 +37,14 @@ def interval(cell: Cell) -> str:
     """``0.89–0.93``; empty without an interval."""
     if cell.low is None or cell.high is None:
         return ""
-    return f"{_hundredths(cell.low)}–{_hundredths(cell.high)}"
+    return f"{hundredths(cell.low)}–{hundredths(cell.high)}"
 
 
-def _hundredths(value: int) -> str:
-    hundredths = (value + 50) // 100
-    sign = "−" if hundredths < 0 else ""
-    return f"{sign}{abs(hundredths) // 100}.{abs(hundredths) % 100:02d}"
+def hundredths(value: int) -> str:
+    """Millionths as two decimals, halves up."""
+    rounded = (value + 5000) // 10_000
+    sign = "−" if rounded < 0 else ""
+    return f"{sign}{abs(rounded) // 100}.{abs(rounded) % 100:02d}"
 
 
 def attack_name(condition: Condition) -> str:
@@ -106,6 +109,19 @@ def _memory(datasets: Sequence[DatasetRecord]) -> float | None:
 
 
 _COSTS = {"seconds": _seconds, "passes": _passes, "memory": _memory}
+
+
+def place(rank: int | None, *, transductive: bool) -> str:
+    """A printed rank; T marks the league of transductive rows."""
+    if rank is None:
+        return DASH
+    return f"T{rank}" if transductive else str(rank)
+
+
+def file_name(name: str) -> str:
+    """A name from a result file as part of a path and an address: nothing in it can leave its folder."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    return safe if safe == name else f"{safe}-{digest_bytes(name.encode())[:8]}"
 
 
 def traits(row: TableRow) -> tuple[str, ...]:

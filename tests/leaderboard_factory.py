@@ -50,7 +50,6 @@ class Invented:
     backbone: str | None = "embedded"
     white_box: bool = True
     complete: bool = True
-    category_rows: bool = True
     ladder: tuple[str, ...] = ()
 
 
@@ -96,7 +95,7 @@ def _values(made: Invented, rng: np.random.Generator, categories: Sequence[str])
     shift = {c: float(rng.normal(0, 0.3)) for c in categories}
     for shots in made.shots:
         strength = made.strength + 0.15 * np.log2(max(shots, 1))
-        for category in (None, *(categories if made.category_rows else ())):
+        for category in (None, *(categories if shots == made.ranked_shots else ())):
             base = strength + (shift[category] if category else 0.0)
             where = {"category": category} if category else {}
             clean = _auroc(base)
@@ -108,6 +107,8 @@ def _values(made: Invented, rng: np.random.Generator, categories: Sequence[str])
                 rows += [_row("brier", shots, 0.3 - clean / 4), _row("nll", shots, 0.9 - clean / 2)]
                 rows += [_row("aurc", shots, 0.2 - clean / 6), _row("flag_everything_f1", shots, 2 / 3)]
             attacks = ("worst_case", *made.attacks) if shots == made.ranked_shots else made.attacks[:2]
+            if category is not None:
+                attacks = attacks[:1]
             for attack in attacks:
                 for level in made.levels:
                     goals = ("two_sided",) if attack == "worst_case" else ("two_sided", "evasion", "false_alarm")
@@ -136,6 +137,11 @@ def _bins(rng: np.random.Generator, bend: float) -> list[dict[str, Any]]:
 
 def invented_result(made: Invented, dataset: str) -> RunResult:
     """A result of a made-up detector, with the shape of a real one."""
+    return RunResult.model_validate_json(json.dumps(invented_data(made, dataset)))
+
+
+def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
+    """The same as JSON data."""
     rng = np.random.default_rng(abs(hash_of(f"{made.slug}/{dataset}")))
     categories = CATEGORIES.get(dataset, ("a", "b", "c"))
     values = _values(made, rng, categories)
@@ -157,7 +163,7 @@ def invented_result(made: Invented, dataset: str) -> RunResult:
         ("minmax", "fgsm_head", -0.35),
         ("platt", "fgsm_head", -0.3),
     ]
-    data = {
+    return {
         "schema_version": 1,
         "track": {"name": made.track, "version": 1, "protocol": 1, "canonical_edge": 112, "complete": made.complete},
         "detector": {
@@ -267,7 +273,6 @@ def invented_result(made: Invented, dataset: str) -> RunResult:
             "passes": {},
         },
     }
-    return RunResult.model_validate_json(json.dumps(data))
 
 
 def _under(attack: str | None) -> dict[str, str | None]:

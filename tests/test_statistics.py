@@ -89,6 +89,8 @@ def test_resamples_are_stratified_and_shared_by_key() -> None:
     assert bootstrap.resample_counts([0, 1, 1], "k", 4)[0].tolist() == [1, 1, 1, 1]
     assert (counts == bootstrap.resample_counts(labels, "embedded/digits/3", 500)).all()
     assert (counts != bootstrap.resample_counts(labels, "embedded/digits/4", 500)).any()
+    balanced = bootstrap.resample_counts([0, 0, 0, 1, 1, 1], "k", 50)
+    assert (balanced[:3] != balanced[3:]).any()  # the labels are drawn independently
 
 
 @pytest.mark.parametrize(("digits", "ties"), [(9, "half"), (0, "half"), (0, "lost")])
@@ -179,6 +181,16 @@ def test_rank_intervals_separate_what_differs_and_join_what_does_not() -> None:
     assert unpaired == [RankInterval(1, 3)] * 3
     identical = rank_intervals([0.5, 0.5], [shared, shared])
     assert identical == [RankInterval(1, 2)] * 2
+
+
+@pytest.mark.parametrize(("deviations", "separated"), [(1.9, False), (2.02, True)])
+def test_two_rows_are_compared_two_sided_at_five_percent(deviations: float, separated: bool) -> None:
+    spread = np.tile([-1.0, 1.0], 100)
+    difference = deviations * float(np.std(spread, ddof=1))
+    better, worse = rank_intervals([difference, 0.0], [spread, np.zeros(200)])
+    assert (better, worse) == (
+        (RankInterval(1, 1), RankInterval(2, 2)) if separated else (RankInterval(1, 2), RankInterval(1, 2))
+    )
 
 
 def test_a_row_without_replicates_has_no_rank_interval_and_leaves_the_others_open() -> None:

@@ -55,7 +55,8 @@ def prepare(
         print(f"{info.title} cannot be downloaded by a program.\n{info.url}\n{steps}")
         print(f"Put it below {root / name}, then run `trustad data verify {name} --root {root}`.")
         return
-    _accept(f"{info.title} ({info.licence}, {info.url})", accept_licence)
+    size = f", {info.size_bytes / 1e9:.1f} GB" if info.size_bytes else ""
+    _accept(f"{info.title} ({info.licence}, {info.url}{size})", accept_licence)
     with reporter("auto") as report:
         target = fetch(
             name,
@@ -69,7 +70,7 @@ def prepare(
 @app.command
 def verify(name: str, /, *, root: Root = None, category: Categories = None, json: Json = False) -> int:
     """Decode every file, compare counts with the published ones, look for leaks. Exits 1 when something is off."""
-    from benchmark.verify import verify as verify_dataset
+    from benchmark.dataset_checks import verify as verify_dataset
 
     reports = verify_dataset(DATASETS.get(name)(root), category)
     if json:
@@ -117,19 +118,10 @@ def show(name: str, category: str, /, *, root: Root = None, out: Path | None = N
 
 
 def _listed(name: str, root: Path | None) -> dict[str, Any]:
-    from benchmark.datasets.files import FileDataset
     from benchmark.datasets.published import PUBLISHED
 
-    factory = DATASETS.get(name)
-    info = factory(None).info
+    info = DATASETS.get(name)(None).info
     counts = [n for row in PUBLISHED.get(name, {}).values() for key, n in row.items() if key != "empty_masks"]
-    prepared = "always" if not isinstance(factory(None), FileDataset) else "" if root is None else "no"
-    if root is not None and prepared == "no":
-        try:
-            dataset = factory(root)
-            prepared = f"{len(dataset.present())} of {len(dataset.info.categories)} categories"
-        except DataError:
-            pass
     return {
         "name": name,
         "title": info.title,
@@ -137,8 +129,24 @@ def _listed(name: str, root: Path | None) -> dict[str, Any]:
         "images": sum(counts) or None,
         "licence": info.licence,
         "url": info.url,
-        "prepared": prepared,
+        "prepared": _prepared(name, root),
     }
+
+
+def _prepared(name: str, root: Path | None) -> str:
+    """How many categories lie below the root; "always" for data sets that are made or shipped."""
+    from benchmark.datasets.files import FileDataset
+
+    dataset = DATASETS.get(name)(None)
+    if not isinstance(dataset, FileDataset) or dataset.root is not None:
+        return "always"
+    if root is None:
+        return ""
+    try:
+        found = DATASETS.get(name)(root)
+    except DataError:
+        return "no"
+    return f"{len(found.present())} of {len(found.info.categories)} categories"
 
 
 def _accept(what: str, accepted: bool) -> None:

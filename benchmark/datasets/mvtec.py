@@ -80,7 +80,7 @@ class MVTecAD(MVTecLayout):
         licence="CC-BY-NC-SA-4.0",
         url="https://www.mvtec.com/company/research/datasets/mvtec-ad",
         citation="Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021",
-        size_bytes=4_900_000_000,
+        size_bytes=5_264_982_680,
         class_names={"metal_nut": "metal nut"},
     )
 

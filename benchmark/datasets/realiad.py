@@ -34,7 +34,7 @@ class RealIAD(FileDataset):
             *("u_block", "usb", "usb_adaptor", "vcpill", "wooden_beads", "woodstick", "zipper"),
         ),
         licence="CC-BY-NC-SA-4.0",
-        url="https://huggingface.co/datasets/Real-IAD/Real-IAD",
+        url="https://huggingface.co/datasets/REAL-IAD/Real-IAD",
         citation="Wang et al., Real-IAD: a real-world multi-view dataset, CVPR 2024",
     )
 

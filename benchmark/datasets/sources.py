@@ -13,12 +13,10 @@ class Archive:
     Attributes:
         url: Direct https address.
         sha256: Digest of the whole file, as published by anomalib and confirmed by independent copies.
-        size_bytes: Size where it is known, else None.
     """
 
     url: str
     sha256: str
-    size_bytes: int | None = None
 
     @property
     def filename(self) -> str:
@@ -31,7 +29,6 @@ ARCHIVES: Mapping[str, Archive] = {
         "https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/download/420938113-1629952094/"
         "mvtec_anomaly_detection.tar.xz",
         "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
-        5_264_982_680,
     ),
     "visa": Archive(
         "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
@@ -45,7 +42,6 @@ ARCHIVES: Mapping[str, Archive] = {
         "https://www.mydrive.ch/shares/48237/1b9106ccdfbb09a0c414bd49fe44a14a/download/430647091-1646842701/"
         "mvtec_loco_anomaly_detection.tar.xz",
         "9e7c84dba550fd2e59d8e9e231c929c45ba737b6b6a6d3814100f54d63aae687",
-        6_126_996_224,
     ),
     "mvtec_ad_2": Archive(
         "https://www.mydrive.ch/shares/121573/7f68fe2c4f7c2ceaa08f463aaeb2f414/download/466712769-1743422799/"

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, gelu, normalize
 
 from benchmark.errors import UsageError, WeightsError
 from benchmark.jsonio import atomic_write
-from detectors.backbones.embedded import IMG_SIZE, PATCH, seeded_vit
+from detectors.backbones.embedded import IMG_SIZE, MEAN, PATCH, STD, seeded_vit
 from detectors.training.classes import collection
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Recipe:
     """Everything that decides the result, beside the machine."""
 
     seed: int = 0
-    steps: int = 2000
+    steps: int = 900
     classes: int = 700
     instances: int = 3
     pairs: int = 32
@@ -42,8 +42,8 @@ class Recipe:
     temperature: float = 0.12
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    warm_up: int = 100
-    ema: float = 0.995
+    warm_up: int = 50
+    ema: float = 0.99
 
 
 class Head(torch.nn.Module):
@@ -176,8 +176,8 @@ def recolour(images: Tensor, rng: torch.Generator) -> Tensor:
     images = 0.5 + (images - 0.5) * between(0.6, 1.3, 1, 1, 1) + between(-0.1, 0.1, 1, 1, 1)
     images = images + between(-0.6, 0.6, 1, 1, 1) * images * (1 - images)
     images = images + between(0.0, 0.04, 1, 1, 1) * torch.randn(images.shape, generator=rng)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    return (images.clamp(0, 1) - mean[:, None, None]) / std[:, None, None]
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    return (images.clamp(0, 1) - mean) / std
 
 
 def select(points: Tensor, indices: Tensor) -> Tensor:

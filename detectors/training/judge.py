@@ -22,12 +22,11 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, normalize
 from torchvision.transforms.functional import pil_to_tensor
 
-from detectors.backbones.embedded import IMG_SIZE, PATCH, load_weights, seeded_vit
+from detectors.backbones.embedded import IMG_SIZE, MEAN, PATCH, STD, load_weights, seeded_vit
 from detectors.backbones.gabor import GaborBank
 
 Tokens = Callable[[Tensor], Tensor]
 """Images [B, 3, H, W] in [0, 1] -> patch tokens [B, N, D]."""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class JudgingSet(NamedTuple):
@@ -117,7 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sets += [*mvtec_sets(options.shared / "mvtec_ad"), magnetic_tile(options.shared / "magnetic_tile")]
     backbones: dict[str, Tokens] = {"gabor": gabor_tokens()}
     backbones |= {f"seed {seed}": vit_tokens(seeded_vit(seed).eval()) for seed in options.seeds}
-    backbones |= {path.stem: vit_tokens(load_weights(path).eval()) for path in options.weights}
+    for path in options.weights:
+        model = seeded_vit(0).eval()
+        load_weights(model, path)
+        backbones[path.stem] = vit_tokens(model)
     for name, extract in backbones.items():
         figures = {judged.name: judge(extract, judged) for judged in sets}
         figures["mean"] = sum(figures.values()) / len(figures)

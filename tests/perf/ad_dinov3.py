@@ -2,7 +2,7 @@
 
 Run: python tests/perf/ad_dinov3.py architecture | embedded [--backbone NAME]. Prints JSON lines; nothing is asserted.
 
-``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels: texts embedded and the text tower
+``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels: texts embedded, the text tower
 freed, one forward and backward pass through the map to the pixels, peak memory; then one training epoch without and
 one with cached features.
 

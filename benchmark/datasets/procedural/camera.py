@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.datasets.procedural.canvas import SIZE, Array, Stream, page, shade
 
-GAIN, CONTRAST = (0.80, 1.15), (0.85, 1.10)
+GAIN, CONTRAST = (0.90, 1.08), (0.95, 1.04)
 """Range of the exposure factor and of the contrast about mid-grey."""
 
 
@@ -26,10 +26,10 @@ class Camera:
         light, contrast = spread(number)
         self.gain = GAIN[0] + (GAIN[1] - GAIN[0]) * light
         self.contrast = CONTRAST[0] + (CONTRAST[1] - CONTRAST[0]) * contrast
-        slope = page().turned(stream.direction()).x * (stream.uniform(-0.10, 0.10) / SIZE)
+        slope = page().turned(stream.direction()).x * (stream.uniform(-0.04, 0.04) / SIZE)
         self.light = self.gain * (1 + slope)
-        self.tint = 1 + 0.03 * (2 * stream.field(3) - 1)
-        self.grain = (stream.field(SIZE, SIZE, 3) + stream.field(SIZE, SIZE, 3) - 1.0) * 0.022
+        self.tint = 1 + 0.01 * (2 * stream.field(3) - 1)
+        self.grain = (stream.field(SIZE, SIZE, 3) + stream.field(SIZE, SIZE, 3) - 1.0) * 0.012
 
     def expose(self, scene: Array) -> Array:
         """Grey levels [H, W, 3] in [0, 255], not yet rounded."""

@@ -50,7 +50,7 @@ def scratch(image: Array, stream: Stream, at: Frame, *, length: float, width: fl
     lit = stream.sign()
     groove = cover(polyline(at, path) - width / 2)
     flank = cover(polyline(at.moved(0.7 * lit, 0.9 * lit), path) - width / 2)
-    return shade(shade(image, 1 - 0.5 * strength * groove), 1 + 0.5 * strength * flank)
+    return shade(shade(image, 1 - 0.5 * strength * groove), 1 + 0.3 * strength * flank)
 
 
 def crack(image: Array, stream: Stream, at: Frame, *, length: float, width: float, colour: Colour) -> Array:
@@ -65,7 +65,7 @@ def crack(image: Array, stream: Stream, at: Frame, *, length: float, width: floa
 def thread(image: Array, stream: Stream, at: Frame, *, length: float, width: float, colour: Colour) -> Array:
     """A loose fibre lying on the surface, with its shadow."""
     path = smooth(walk(stream, length, 4, length / 5))
-    image = shade(image, 1 - 0.25 * cover(polyline(at.moved(1.2, 1.4), path) - width / 2 - 0.4))
+    image = shade(image, 1 - 0.12 * cover(polyline(at.moved(1.2, 1.4), path) - width / 2 - 0.4))
     return paint(image, colour, cover(polyline(at, path) - width / 2))
 
 

@@ -63,13 +63,13 @@ def nut(scene: Stream, fault: Fault | None) -> Array:
     if fault is not None and fault.kind == "scratch":
         place = around(fault.stream, at, 28.0)
         length = fault.stream.uniform(12, 20)
-        image = defects.scratch(image, fault.stream, place, length=length, width=1.7, strength=0.8)
+        image = defects.scratch(image, fault.stream, place, length=length, width=1.7, strength=0.5)
     elif fault is not None and fault.kind == "rust":
         place, radius = around(fault.stream, at, 28.0), fault.stream.uniform(6, 9)
         image = defects.specks(image, fault.stream, place, radius=radius, colour=(0.50, 0.36, 0.27), strength=0.9)
     turns = wave(at.radius / 3.0 + 0.15 * noise(scene, at.x / 8, at.y / 8))
     if fault is not None and fault.kind == "stripped_thread":
-        worn = cover(around(fault.stream, at, 17.0).radius - fault.stream.uniform(8, 11))
+        worn = cover(around(fault.stream, at, 17.0).radius - fault.stream.uniform(9, 12))
         turns = turns + (0.45 - turns) * worn
     image = paint(image, ramp((0.20, 0.20, 0.21), (0.70, 0.70, 0.70), turns), cover(at.radius - 20.0))
     return paint(image, ground, cover(at.radius - 14.0))
@@ -77,7 +77,7 @@ def nut(scene: Stream, fault: Fault | None) -> Array:
 
 def capsule(scene: Stream, fault: Fault | None) -> Array:
     """A two-coloured gelatine capsule with a printed code."""
-    at = posed(scene, 0.12)
+    at = posed(scene, 0.06, 3.0)
     shell = box(at, 44.0, 17.0, 17.0)
     bend = at.y / 17
     gloss = 1 - 0.45 * bend * bend + 0.35 * cover(np.abs(at.y + 7.0) - 1.8) * cover(np.abs(at.x) - 34.0)
@@ -108,15 +108,15 @@ def imprint(image: Array, at: Frame, fault: Fault | None) -> Array:
     for offset, points in strokes.items():
         glyph, weight = at.moved(offset, 0.0), 0.8
         if fault is not None and offset == wrong:
-            glyph = glyph.moved(fault.stream.uniform(-2, 2), fault.stream.uniform(-3, 3)).turned((-1.0, 0.0))
-            weight = fault.stream.uniform(1.6, 2.4)
+            glyph = glyph.moved(fault.stream.uniform(-3, 3), fault.stream.uniform(-4, 4)).turned((-1.0, 0.0))
+            weight = fault.stream.uniform(3.0, 4.2)
         image = paint(image, (0.26, 0.24, 0.26), 0.85 * cover(polyline(glyph, points) - weight))
     return image
 
 
 def connector(scene: Stream, fault: Fault | None) -> Array:
     """A circuit board with a black connector and two rows of soldered pins."""
-    at = posed(scene, 0.05, 3.0)
+    at = posed(scene, 0.03, 3.0)
     trace = cover(np.abs(wave(at.x / 20) - 0.5) * 10 - 1.2) * cover(26.0 - np.abs(at.y))
     board = ramp((0.10, 0.34, 0.22), (0.20, 0.52, 0.34), 0.4 + 0.25 * clouds(scene, at, 10) + 0.4 * trace)
     housing = box(at, 46.0, 17.0, 3.0)
@@ -129,7 +129,7 @@ def connector(scene: Stream, fault: Fault | None) -> Array:
     if fault is not None and fault.kind == "bridge":
         x, y = -35.0 + 10.0 * (wrong % 7), -9.0 if wrong < 8 else 9.0
         blobs = [(x, y), (x + 5.0, y + fault.stream.uniform(-1.5, 1.5)), (x + 10.0, y)]
-        image = paint(image, (0.66, 0.66, 0.64), cover(polyline(at, blobs) - 1.5))
+        image = paint(image, (0.66, 0.66, 0.64), cover(polyline(at, blobs) - 2.3))
     return image
 
 
@@ -141,7 +141,7 @@ def pin(image: Array, scene: Stream, at: Frame, fault: Fault | None) -> Array:
     if fault is not None and fault.kind == "missing_pin":
         return image
     if fault is not None and fault.kind == "bent_pin":
-        at = at.moved(2.6 * fault.stream.sign(), fault.stream.uniform(-1.5, 1.5)).turned(fault.stream.direction(0.35))
+        at = at.moved(4.0 * fault.stream.sign(), fault.stream.uniform(-3, 3)).turned(fault.stream.direction(0.6))
     image = paint(image, (bright, bright, bright * 0.92), cover(box(at, 1.8, 2.8, 0.4)))
     return shade(image, 1 - 0.25 * cover(box(at.moved(0.6, 0.8), 1.0, 1.8)))
 
@@ -154,11 +154,11 @@ def ring(scene: Stream, fault: Fault | None) -> Array:
     stretched = Frame(at.x * scene.uniform(0.97, 1.03), at.y)
     profile = (stretched.radius - middle) / half
     gap = np.abs(profile) * half - half
-    profile = np.clip(profile, -1.0, 1.0)
+    profile = np.clip(profile, -0.8, 0.8)
     ground = conveyor(scene)
     if fault is not None and fault.kind == "flash":
         place = around(fault.stream, at, outer if fault.stream.below(2) else inner)
-        gap = np.minimum(gap, place.radius - fault.stream.uniform(3.0, 4.5))
+        gap = np.minimum(gap, place.radius - fault.stream.uniform(2.0, 3.4))
     lit = page().turned(scene.direction(0.3))
     shine = 1 - 0.5 * profile * profile + 0.3 * wave(profile * 0.5 + 0.65) * (1 - lit.y / 60)
     rubber = shade(flat((0.46, 0.25, 0.20)), shine * (1 + 0.07 * clouds(scene, at, 6)))
@@ -168,7 +168,7 @@ def ring(scene: Stream, fault: Fault | None) -> Array:
         return image
     stream, place = fault.stream, around(fault.stream, at, middle)
     if fault.kind == "cut":
-        slit = box(place.turned(stream.direction()), stream.uniform(5, 8), stream.uniform(0.9, 1.5))
+        slit = box(place.turned(stream.direction()), stream.uniform(4, 7), stream.uniform(0.6, 1.1))
         return paint(image, ground, cover(slit))
-    tone = (0.62, 0.58, 0.52) if stream.below(2) else (0.22, 0.20, 0.20)
-    return defects.thread(image, stream, place, length=stream.uniform(16, 26), width=1.7, colour=tone)
+    tone = (0.62, 0.58, 0.52) if stream.below(2) else (0.33, 0.31, 0.30)
+    return defects.thread(image, stream, place, length=stream.uniform(14, 22), width=1.2, colour=tone)

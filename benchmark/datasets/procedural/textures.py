@@ -56,8 +56,8 @@ def weave(scene: Stream, fault: Fault | None) -> Array:
         torn = cover(blob(stream, place, stream.uniform(4.0, 6.5), 0.5))
         return paint(image, ramp((0.16, 0.15, 0.14), (0.5, 0.47, 0.4), 0.4 * wave(u * 3 + v)), torn)
     if fault.kind == "thread":
-        tone = (0.72, 0.68, 0.6) if stream.below(2) else (0.25, 0.23, 0.22)
-        return defects.thread(image, stream, place, length=stream.uniform(22, 40), width=1.8, colour=tone)
+        tone = (0.72, 0.68, 0.6) if stream.below(2) else (0.36, 0.34, 0.32)
+        return defects.thread(image, stream, place, length=stream.uniform(20, 34), width=1.5, colour=tone)
     return defects.stain(image, stream, place, radius=stream.uniform(6, 10), colour=(0.34, 0.27, 0.18), strength=0.7)
 
 
@@ -75,7 +75,7 @@ def wood(scene: Stream, fault: Fault | None) -> Array:
         return image
     stream, place = fault.stream, spot(fault.stream)
     if fault.kind == "scratch":
-        return defects.scratch(image, stream, place, length=stream.uniform(20, 36), width=1.8, strength=0.7)
+        return defects.scratch(image, stream, place, length=stream.uniform(20, 36), width=2.2, strength=0.5)
     if fault.kind == "hole":
         radius = stream.uniform(2.6, 4.2)
         return defects.hole(image, stream, place, radius=radius, colour=(0.36, 0.24, 0.14), rim=0.15)
@@ -92,21 +92,21 @@ def metal(scene: Stream, fault: Fault | None) -> Array:
         return image
     stream, place = fault.stream, spot(fault.stream)
     if fault.kind == "scratch":
-        return defects.scratch(image, stream, place, length=stream.uniform(20, 40), width=1.4, strength=0.6)
+        return defects.scratch(image, stream, place, length=stream.uniform(20, 40), width=1.2, strength=0.24)
     if fault.kind == "dent":
-        return defects.dent(image, stream, place, radius=stream.uniform(7, 11), strength=0.5)
-    return defects.specks(image, stream, place, radius=stream.uniform(6, 10), colour=(0.47, 0.38, 0.32), strength=0.8)
+        return defects.dent(image, stream, place, radius=stream.uniform(7, 11), strength=0.15)
+    return defects.specks(image, stream, place, radius=stream.uniform(6, 10), colour=(0.47, 0.38, 0.32), strength=0.7)
 
 
 def tile(scene: Stream, fault: Fault | None) -> Array:
     """Speckled ceramic tiles with recessed grout."""
-    at = surface(scene, 0.04)
+    at = surface(scene, 0.025)
     pitch = 28.0
     u, v = at.x / pitch, at.y / pitch
     edge = (0.5 - np.maximum(np.abs(u - np.floor(u) - 0.5), np.abs(v - np.floor(v) - 0.5))) * pitch
     each = noise(scene, np.floor(u) + 40, np.floor(v) + 40)
     speckle = np.clip(3 * noise(scene, at.x / 1.7, at.y / 1.7) - 1.5, 0.0, 1.0)
-    level = 0.68 + 0.10 * each + 0.10 * clouds(scene, at, 20) - 0.45 * speckle
+    level = 0.68 + 0.10 * each + 0.10 * clouds(scene, at, 20) - 0.28 * speckle
     glaze = ramp((0.24, 0.30, 0.34), (0.78, 0.80, 0.78), level)
     image = shade(glaze, 1 + 0.12 * cover(np.abs(edge - 2.2) - 0.6))
     grout = ramp((0.30, 0.29, 0.27), (0.48, 0.46, 0.43), 0.5 + 0.4 * clouds(scene, at, 4))
@@ -115,9 +115,9 @@ def tile(scene: Stream, fault: Fault | None) -> Array:
         return image
     stream, place = fault.stream, spot(fault.stream)
     if fault.kind == "crack":
-        return defects.crack(image, stream, place, length=stream.uniform(18, 32), width=1.2, colour=(0.38, 0.37, 0.35))
+        return defects.crack(image, stream, place, length=stream.uniform(18, 32), width=2.2, colour=(0.32, 0.32, 0.32))
     if fault.kind == "chip":
-        chipped = cover(blob(stream, place, stream.uniform(3.5, 5.5), 0.7))
+        chipped = cover(blob(stream, place, stream.uniform(5.5, 7.5), 0.7))
         rough = ramp((0.40, 0.38, 0.36), (0.72, 0.70, 0.66), 0.5 + 0.5 * clouds(stream, place, 5))
         return paint(image, rough, chipped)
     return defects.stain(image, stream, place, radius=stream.uniform(6, 10), colour=(0.52, 0.46, 0.34), strength=0.6)
