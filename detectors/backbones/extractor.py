@@ -86,10 +86,14 @@ class FrozenExtractor:
             NotApplicableError: If the images are smaller than one patch.
         """
         pixels, region = self._prepare(images.to(self.device))
+        maps, cls = self.network(self.normalised(pixels))
+        return Features(maps, cls, region)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] in [0, 1] -> the network's input, with the constants of its weights."""
         mean = pixels.new_tensor(self.network.mean)[:, None, None]
         std = pixels.new_tensor(self.network.std)[:, None, None]
-        maps, cls = self.network((pixels - mean) / std)
-        return Features(maps, cls, region)
+        return (pixels - mean) / std
 
     def _prepare(self, images: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
         """Resize, centre-crop, cut at the bottom and right to the multiple; and the region that is left."""
