@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmark.errors import WeightsError
 from benchmark.jsonio import digest_file
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
