@@ -46,7 +46,7 @@ def test_listing_detectors_and_weights_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.fixture()
+@pytest.fixture
 def example() -> Iterator[types.ModuleType]:
     text = (ROOT / "docs" / "add-a-detector.md").read_text()
     (source,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)

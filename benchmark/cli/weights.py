@@ -14,9 +14,7 @@ from benchmark.registry import load_attribute
 
 app = cyclopts.App(name="weights", help="List, fetch and verify weights.")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON instead of lines.")]
-Folder = Annotated[
-    Path | None, Parameter(name="--weights-dir", help="Folder of weights; default TRUSTAD_WEIGHTS_DIR.")
-]
+Folder = Annotated[Path | None, Parameter(name="--weights-dir", help="Folder of weights; default TRUSTAD_WEIGHTS_DIR.")]
 
 
 @app.command(name="list")

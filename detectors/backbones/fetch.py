@@ -44,9 +44,7 @@ def _download(weights: Weights) -> Path:
     size = "size unknown" if weights.megabytes is None else f"about {weights.megabytes} MB"
     try:
         return Path(
-            hf_hub_download(
-                weights.repo, weights.file, revision=weights.revision, etag_timeout=TIMEOUT_SECONDS
-            )
+            hf_hub_download(weights.repo, weights.file, revision=weights.revision, etag_timeout=TIMEOUT_SECONDS)
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
         reason = " ".join(str(error).split())[:160]
