@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ SLUG = "colours"
 
 
 @pytest.fixture(scope="session")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """submissions/colours of a detector that the project does not know, with its detector.py."""
     root = tmp_path_factory.mktemp("honest")
     known = dict(DETECTORS.targets)
@@ -39,7 +39,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     finally:
         DETECTORS.__dict__["targets"] = known
     about = About(author=("A. Author",), licence="CC0-1.0", name="Nearest colours")
-    yield make_submission(root / "run", SLUG, root / "submissions", about, detector=None, code=HONEST, update=False)
+    return make_submission(root / "run", SLUG, root / "submissions", about, detector=None, code=HONEST, update=False)
 
 
 def copy(honest: Path, root: Path) -> Path:
