@@ -1,9 +1,10 @@
 """Any fitted anomalib model as a detector: ``anomalib@MODEL``, e.g. ``anomalib@stfpm`` (extra ``anomalib``).
 
-The checkpoint lies in the weights folder as ``anomalib_MODEL_CATEGORY`` or ``anomalib_MODEL`` with the suffix ``.ckpt``
-(Lightning's, its ``state_dict`` entry is read with ``weights_only=True``) or ``.safetensors``. The model's own
-pre-processing is applied, its post-processing (thresholds, normalisation) is not: scores stay raw. References are not
-used; the model was fitted elsewhere. anomalib's models score without gradient, so white-box attacks do not apply.
+The checkpoint lies in the weights folder as ``anomalib_MODEL_CATEGORY`` or ``anomalib_MODEL`` with the suffix
+``.ckpt`` (Lightning's, its ``state_dict`` entry is read with ``weights_only=True``) or ``.safetensors``. The
+model's own pre-processing is applied, its post-processing (thresholds, normalisation) is not: scores stay
+raw. References are not used; the model was fitted elsewhere. anomalib's models score without gradient, so
+white-box attacks do not apply.
 """
 
 from __future__ import annotations

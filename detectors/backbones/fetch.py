@@ -38,14 +38,13 @@ def fetch(weights: Weights, folder: str) -> Path:
 
 def _download(weights: Weights) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     size = "size unknown" if weights.megabytes is None else f"about {weights.megabytes} MB"
     try:
         return Path(
             hf_hub_download(weights.repo, weights.file, revision=weights.revision, etag_timeout=TIMEOUT_SECONDS)
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # the HTTP client, and so its errors, differ between versions of the hub's library
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
             f"cannot fetch {weights.name} ({weights.licence}, {size}) from {weights.url}: {reason}; "
