@@ -230,7 +230,7 @@ def detector_ref(detector: Detector, spec: DetectorSpec) -> DetectorRef:
         paper=card.paper,
         url=card.url,
         licence=card.licence,
-        training_data=card.training_data,
+        training_data=getattr(extractor, "training_data", "") or card.training_data,
         config={name: tuple(v) if isinstance(v, list) else v for name, v in detector.config.items()},
         weights=dict(extractor.weights) if extractor is not None else {},
         flags=Flags(**flags, random_weights=random),
@@ -264,11 +264,12 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             normals=sum(s.label == 0 for s in query),
             anomalies=sum(s.label == 1 for s in query),
             empty_masks=sum(s.label == 1 and not s.masks for s in query) if planned.dataset.info.has_masks else 0,
-            supports=tuple(_support_ref(e) for e in episodes),
+            supports=tuple(support_ref(e) for e in episodes),
         )
 
 
-def _support_ref(episode: Episode) -> SupportRef:
+def support_ref(episode: Episode) -> SupportRef:
+    """The published support set of an episode, as results carry it."""
     return SupportRef(
         shots=episode.shots,
         seed=episode.seed,

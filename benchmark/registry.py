@@ -89,6 +89,7 @@ def load_attribute(target: str) -> Any:
 DETECTORS: Registry[Any] = Registry(
     "detector",
     {
+        "ad_dinov3": "detectors.ad_dinov3.detector:ADDINOv3",
         "anomalib": "detectors.anomalib_adapter:AnomalibModel",
         "anomalyclip": "detectors.clip.anomalyclip:AnomalyCLIP",
         "anomalydino": "detectors.anomalydino:AnomalyDINO",

@@ -67,6 +67,18 @@ class Chunk:
         return self.batch.sample_ids
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Images of one chunk before and after an attack, with what the detector says of them."""
+
+    samples: tuple[Sample, ...]
+    masks: Tensor
+    clean: Tensor
+    attacked: Tensor
+    before: Prediction
+    after: Prediction
+
+
 @dataclass
 class _Cost:
     """What the attack of a pass spent, and the images on which it never saw a gradient."""
@@ -115,7 +127,7 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
         Cells as they complete, and failures; a failing pass does not stop the others.
     """
     prepare_device(job.device)
-    bench = _JobBench(job, dict(known))
+    bench = JobBench(job, dict(known))
     for spec in job.passes:
         started = time.perf_counter()
         try:
@@ -135,7 +147,7 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
                 yield replace(done, seconds=seconds)
 
 
-class _JobBench:
+class JobBench:
     """The live objects of one job: images, detectors, fits and surrogate heads, each made once."""
 
     def __init__(self, job: Job, known: dict[str, Cell]) -> None:
@@ -166,6 +178,17 @@ class _JobBench:
                 self._score(wanted, chunk, images, tallies)
         facts = cost.per_image(len(spec.samples) * len(spec.epsilons)) | self._dead(spec, cost)
         return [(cell, _finish(cell, tallies[cell.address], facts | self._repeat(cell))) for cell in spec.cells]
+
+    def examples(self, spec: PassSpec) -> Iterator[Example]:
+        """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
+        assert spec.source is not None
+        for chunk in self._chunks(spec.samples):
+            fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
+            before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
+            for _, images in self._images(spec, chunk, _Cost()):
+                after = self._predict(fitted, images.float() / 255.0, chunk.ids, {})
+                assert chunk.batch.masks is not None
+                yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
 
     def _dead(self, spec: PassSpec, cost: _Cost) -> dict[str, float]:
         """Share of images that gave a white-box attack no gradient although their score could still move."""
