@@ -50,7 +50,7 @@ JAILED = {
     ),
     "detector.py writes one huge file": ("File too large", "open('/tmp/x', 'wb').truncate(10**9)"),
     "detector.py writes into the project": (
-        "Read-only file system",
+        "benchmark/__init__.py'",
         "import sys; sys.path.insert(0, HOME); import benchmark; open(benchmark.__file__, 'a').write('x')",
     ),
     "detector.py writes into the root folder": ("Read-only file system", "open('/here', 'w')"),
