@@ -16,6 +16,7 @@ from benchmark.verify.subject import Entry, Subject
 RANK = frozenset({"auroc", "auroc_robust", "average_precision", "robust_score"})
 RANK_TOLERANCE = 1e-9
 TOLERANCE = 1e-6
+OF_THE_RUN = frozenset({"repeatable", "gradients"})
 TABLES = ("values", "replicates", "reliability", "entropy")
 Badge = Literal["green", "amber", "red"]
 
@@ -120,7 +121,7 @@ def compare_validity(claimed: Validity, computed: Validity) -> Iterator[Differen
 def recomputed_validity(entry: Entry) -> Validity:
     """The badge from evidence and flags, by the function that the runner uses.
 
-    Checks that come back as skipped rest on facts of the run: the claim takes their place.
+    Checks ``OF_THE_RUN`` rest on more than evidence: their claims are taken over, and tested by the spot re-run.
     """
     detector = entry.result.detector
     card = Card(
@@ -136,7 +137,7 @@ def recomputed_validity(entry: Entry) -> Validity:
     )
     computed = validity_of(entry.scores, entry.result.attacks, {}, card)
     claimed = {check.name: check for check in entry.result.validity.checks}
-    checks = tuple(claimed.get(c.name, c) if c.status == "skipped" else c for c in computed.checks)
+    checks = tuple(claimed.get(c.name, c) if c.name in OF_THE_RUN else c for c in computed.checks)
     return Validity(badge=badge_of(checks), checks=checks)
 
 
