@@ -164,7 +164,7 @@ def test_an_epoch_sees_every_training_image_once_in_an_order_of_its_own(
 def test_training_learns_and_keeps_the_best_epoch(data: AuxiliarySet, cache: Path, tmp_path: Path) -> None:
     recipe = replace(FAST, epochs=6)
     facts = train(tmp_path / "a.safetensors", data, recipe=recipe, backbone=TINY, cache=cache)
-    history = facts.recipe["history"]
+    history = facts.history
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     best = max(history, key=lambda row: row["auroc"])

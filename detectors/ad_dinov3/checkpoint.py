@@ -37,6 +37,7 @@ class Facts:
         epoch: The chosen epoch, from 1.
         auroc: Mean pixel AUROC on the held-out categories after that epoch.
         recipe: Settings of the training.
+        history: Losses and held-out AUROC of every epoch.
     """
 
     extractor: str
@@ -50,6 +51,7 @@ class Facts:
     epoch: int
     auroc: float
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    history: tuple[Mapping[str, float], ...] = ()
 
     def saw(self, dataset: str, category: str) -> bool:
         """Whether images of this category took part, in training or in choosing the epoch."""
@@ -85,7 +87,7 @@ def read(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         fields = strict_loads(metadata[METADATA_KEY], source=str(path))
-        facts = Facts(**{**fields, "categories": tuple(fields["categories"]), "held_out": tuple(fields["held_out"])})
+        facts = Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
     except (SafetensorError, OSError, KeyError, TypeError, ResultError) as error:
         raise WeightsError(
             f"{path}: damaged, or not a file of AD-DINOv3 adapters; make one with `trustad train ad_dinov3`"

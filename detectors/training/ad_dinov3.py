@@ -51,7 +51,7 @@ def train(
         report: Called after every step with (steps done, steps in all, losses as text).
 
     Returns:
-        What the file says of itself; its recipe holds the losses of every epoch.
+        What the file says of itself, with the losses of every epoch.
 
     Raises:
         UsageError: For another suffix, an impossible setting, or fewer than two categories.

@@ -233,7 +233,8 @@ class Trainer:
             manifest=self.data.manifest,
             epoch=self.progress.best_epoch,
             auroc=self.progress.best_auroc,
-            recipe={**asdict(self.recipe), "history": self.progress.history},
+            recipe=asdict(self.recipe),
+            history=tuple(self.progress.history),
         )
 
     def save(self, path: Path) -> None:

@@ -1,16 +1,13 @@
-"""AD-DINOv3 measured: the real architecture's memory and cached epochs, and what training gives on generated
-images.
+"""AD-DINOv3 measured: the real architecture's memory and cached epochs, and what training gives on generated images.
 
-Run: python tests/perf/ad_dinov3.py architecture | embedded [--backbone NAME]. Prints JSON lines; nothing is
-asserted.
+Run: python tests/perf/ad_dinov3.py architecture | embedded [--backbone NAME]. Prints JSON lines; nothing is asserted.
 
-``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels: texts embedded, the
-text tower freed, one forward and backward pass through the map to the pixels, peak memory; then one training
-epoch without and one with cached features.
+``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels: texts embedded, the tower
+freed, one forward and backward pass through the map to the pixels, peak memory; then one training epoch without and
+one with cached features.
 
-``embedded``: adapters trained on one half of the procedural categories and tested on the other, both ways,
-against the untrained adapters and the text map without adapters (a fixed orthonormal projection in their
-place).
+``embedded``: adapters trained on one half of the procedural categories and tested on the other, both ways, against the
+untrained adapters and the text map without adapters (a fixed orthonormal projection in their place).
 """
 
 from __future__ import annotations
@@ -107,7 +104,7 @@ def embedded(backbone: str, epochs: int, learning_rate: float) -> None:
             facts = train(
                 out, auxiliary_set(dataset, train_on, 112), recipe=recipe, backbone=backbone, cache=Path(folder)
             )
-            history = facts.recipe["history"]
+            history = facts.history
             say(
                 trained_on=train_on,
                 held_out=facts.held_out,
