@@ -254,6 +254,7 @@ def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
 
 
 def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
+    warnings = {found.category: found.warning for found in audit(planned.dataset, planned.manifest)}
     for category in planned.categories:
         episodes = [e for (name, _, _), e in sorted(planned.episodes.items()) if name == category]
         if not episodes:

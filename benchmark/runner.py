@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmark.calibration.crossfit import fold_of
 from benchmark.canonical import canonical_shape
-from benchmark.diagnostics import dead_share, relative_difference
+from benchmark.diagnostics import dead_share, repeat_error
 from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.image_store import ImageStore
@@ -178,7 +178,9 @@ class JobBench:
                 self._score(wanted, chunk, images, tallies)
         facts = cost.per_image(len(spec.samples) * len(spec.epsilons)) | self._dead(spec, cost)
         repeats = self._repeat(spec, tallies)
-        return [(cell, _finish(cell, tallies[cell.address], facts | repeats.get(cell.address, {}))) for cell in spec.cells]
+        return [
+            (cell, _finish(cell, tallies[cell.address], facts | repeats.get(cell.address, {}))) for cell in spec.cells
+        ]
 
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
@@ -210,7 +212,7 @@ class JobBench:
         again = {cell.address: _Tally() for cell in spec.cells}
         self._score(spec.cells, chunk, chunk.batch.images, again)
         return {
-            address: {"repeat_error": relative_difference(tallies[address].scores, tally.scores)}
+            address: {"repeat_error": repeat_error(tallies[address].scores, tally.scores)}
             for address, tally in again.items()
         }
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hostile import attack, simple
+
 from submissions import STEM, edit_result, edit_scores, edit_text, forge, result_path, scores_path, seal
 
 Change = Callable[[dict[str, Any]], object]

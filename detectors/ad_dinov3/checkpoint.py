@@ -87,7 +87,8 @@ def read(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         fields = strict_loads(metadata[METADATA_KEY], source=str(path))
-        facts = Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        facts = Facts(**values)
     except (SafetensorError, OSError, KeyError, TypeError, ResultError) as error:
         raise WeightsError(
             f"{path}: damaged, or not a file of AD-DINOv3 adapters; make one with `trustad train ad_dinov3`"
