@@ -12,8 +12,8 @@ from torch import Tensor
 from attacks.cards import CARDS
 from attacks.gradients import faded
 from attacks.pgd import MOMENTUM, Best, PGDScore
-from attacks.projection import Ball
 from benchmark.types.attack import AttackBatch, Target
+from benchmark.types.ball import Ball
 
 MIN_INCREASES = 0.75
 MIN_STEP = 0.25

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attacks.projection import to_unit
 from benchmark.errors import NotApplicableError
 from benchmark.types.attack import Target
+from benchmark.types.ball import to_unit
 
 Rows = Tensor | None
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from attacks.cards import CARDS
 from attacks.gradients import ascent, faded
-from attacks.projection import Ball
 from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
+from benchmark.types.ball import Ball
 
 
 def head_gradient(target: Target, batch: AttackBatch, levels: Tensor) -> Tensor:

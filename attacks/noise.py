@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from attacks.cards import CARDS
-from attacks.projection import Ball
 from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
+from benchmark.types.ball import Ball
 
 
 class Noise(Attack):

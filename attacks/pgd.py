@@ -17,8 +17,8 @@ from torch import Tensor
 
 from attacks.cards import CARDS
 from attacks.gradients import ascent, faded
-from attacks.projection import Ball, to_unit
 from benchmark.types.attack import Attack, AttackBatch, Target, random_uniform
+from benchmark.types.ball import Ball, to_unit
 from benchmark.types.detector import Prediction
 
 WIDE = 0.05

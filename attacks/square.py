@@ -15,8 +15,8 @@ from torch import Tensor
 from attacks.cards import CARDS
 from attacks.gradients import score
 from attacks.pgd import Best
-from attacks.projection import Ball
 from benchmark.types.attack import Attack, AttackBatch, Target, keyed_seed
+from benchmark.types.ball import Ball
 
 FIRST_SHARE = 0.8
 HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)

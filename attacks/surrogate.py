@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from attacks.projection import to_unit
 from attacks.synthetic import synthetic_anomalies
 from benchmark.errors import NotApplicableError
+from benchmark.types.ball import to_unit
 from benchmark.types.data import Support
 from benchmark.types.detector import Extractor, Features
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.cards import CARDS
-from attacks.projection import Ball, to_unit
 from benchmark.errors import NotApplicableError, UnknownNameError
 from benchmark.types.attack import Attack, AttackBatch, Target, keyed_seed
+from benchmark.types.ball import Ball, to_unit
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "FGSM": {},

@@ -12,7 +12,7 @@ from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, sparse_histogram, w
 from benchmark.image_metrics import metric_versions
 from benchmark.jobs import CellSpec, DetectorSpec
 from benchmark.jsonio import digest_file, digest_json
-from benchmark.planner import Plan, PlannedDataset, Workbench
+from benchmark.planner import Plan, PlannedDataset
 from benchmark.results import (
     PROTOCOL_VERSION,
     AttackRef,
@@ -32,6 +32,7 @@ from benchmark.scoring import Rules, score_evidence
 from benchmark.store import Cell, CellStore
 from benchmark.tracks import Track
 from benchmark.types import Detector, Episode
+from benchmark.workbench import Workbench
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,7 +230,7 @@ def detector_ref(detector: Detector, spec: DetectorSpec) -> DetectorRef:
         paper=card.paper,
         url=card.url,
         licence=card.licence,
-        training_data=card.training_data,
+        training_data=getattr(extractor, "training_data", "") or card.training_data,
         config={name: tuple(v) if isinstance(v, list) else v for name, v in detector.config.items()},
         weights=dict(extractor.weights) if extractor is not None else {},
         flags=Flags(**flags, random_weights=random),
@@ -253,6 +254,7 @@ def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
 
 
 def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
+    warnings = {found.category: found.warning for found in audit(planned.dataset, planned.manifest)}
     for category in planned.categories:
         episodes = [e for (name, _, _), e in sorted(planned.episodes.items()) if name == category]
         if not episodes:
@@ -263,11 +265,12 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             normals=sum(s.label == 0 for s in query),
             anomalies=sum(s.label == 1 for s in query),
             empty_masks=sum(s.label == 1 and not s.masks for s in query) if planned.dataset.info.has_masks else 0,
-            supports=tuple(_support_ref(e) for e in episodes),
+            supports=tuple(support_ref(e) for e in episodes),
         )
 
 
-def _support_ref(episode: Episode) -> SupportRef:
+def support_ref(episode: Episode) -> SupportRef:
+    """The published support set of an episode, as results carry it."""
     return SupportRef(
         shots=episode.shots,
         seed=episode.seed,

@@ -63,7 +63,7 @@ def strict_loads(text: str | bytes, *, source: str) -> Any:
 
     try:
         return json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constants)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise ResultError(f"{source}: not valid JSON ({error})") from error
 
 

@@ -13,18 +13,20 @@ and seed that can share it:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import DataError, NotApplicableError, UsageError
-from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
+from benchmark.jobs import CellSpec, DetectorSpec, Job
 from benchmark.jsonio import digest_json
-from benchmark.registry import ATTACKS, DATASETS, DETECTORS
+from benchmark.passes import jobs_of
+from benchmark.registry import DATASETS
 from benchmark.results import PROTOCOL_VERSION, Failure
 from benchmark.store import CellStore, cell_address
 from benchmark.tracks import Tier, Track, TrackDataset
-from benchmark.types import Attack, Dataset, Detector, Episode, Manifest, Sample, keyed_seed
+from benchmark.types import Attack, Dataset, Episode, Manifest, Sample, keyed_seed
+from benchmark.workbench import Workbench, parse_detector, transfer_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,58 +88,6 @@ class Plan:
         return sum(len(p.cells) for job in self.jobs for p in job.passes)
 
 
-@dataclass
-class Workbench:
-    """Detectors and attacks by name, built once per process."""
-
-    detectors: dict[DetectorSpec, Detector] = field(default_factory=dict)
-    attacks: dict[str, Attack] = field(default_factory=dict)
-
-    def detector(self, spec: DetectorSpec) -> Detector:
-        """The detector of a spec."""
-        if spec not in self.detectors:
-            self.detectors[spec] = build_detector(spec)
-        return self.detectors[spec]
-
-    def attack(self, name: str) -> Attack:
-        """The attack of a name."""
-        if name not in self.attacks:
-            self.attacks[name] = build_attack(name)
-        return self.attacks[name]
-
-
-def build_detector(spec: DetectorSpec) -> Detector:
-    """Construct a registered detector.
-
-    Raises:
-        UnknownNameError: For an unknown detector or backbone.
-        UsageError: If the detector does not take the options.
-    """
-    factory = DETECTORS.get(spec.name)
-    options = dict(spec.options) | ({"backbone": spec.backbone} if spec.backbone else {})
-    try:
-        detector: Detector = factory(**options)
-    except TypeError as error:
-        raise UsageError(f"detector {spec.name!r} does not take these options {options}: {error}") from error
-    return detector
-
-
-def build_attack(name: str) -> Attack:
-    """Construct a registered attack; ``zoo:NAME`` asks the attack family ``zoo`` for its member NAME."""
-    family, _, member = name.partition(":")
-    factory = ATTACKS.get(family)
-    attack: Attack = factory(member) if member else factory()
-    return attack
-
-
-def parse_detector(text: str, default_backbone: str) -> DetectorSpec:
-    """``name`` or ``name@backbone``; a detector with a backbone of its own keeps it."""
-    name, _, backbone = text.partition("@")
-    factory = DETECTORS.get(name)
-    chosen = backbone or getattr(factory, "default_backbone", lambda track: track)(default_backbone)
-    return DetectorSpec(name, chosen)
-
-
 def make_plan(track: Track, selection: Selection, store: CellStore, bench: Workbench) -> Plan:
     """Expand a track into jobs.
 
@@ -159,7 +109,7 @@ def make_plan(track: Track, selection: Selection, store: CellStore, bench: Workb
         reasons = [f.reason for p in planned for _, f in p.failures]
         raise UsageError(f"nothing to run: {reasons[0] if reasons else 'the selection leaves no cell of the track'}")
     stored = {c.address for p in planned for c in p.cells if c.address in store}
-    jobs = [job for p in planned for job in _jobs(p, stored, track, selection, bench)]
+    jobs = [job for p in planned for job in jobs_of(p, stored, track, selection, bench)]
     return Plan(track, selection, specs, planned, tuple(jobs), len(stored))
 
 
@@ -306,11 +256,6 @@ def _check_applicable(
         raise NotApplicableError("the data set has no masks")
 
 
-def transfer_source(attack: Attack, track: Track) -> DetectorSpec:
-    """The detector whose adversarial images a transfer attack replays, on the track's own backbone."""
-    return parse_detector(str(attack.config["source"]), track.backbone)
-
-
 def _cell(
     bench: Workbench,
     track: Track,
@@ -371,68 +316,3 @@ def _wants_pixels(
         return False
     shown = next((n for n in track.ranked_epsilons if n >= 2), track.ranked_epsilons[0])
     return epsilon is None or (episode.seed == 0 and epsilon == shown)
-
-
-def _jobs(
-    planned: PlannedDataset, stored: set[str], track: Track, selection: Selection, bench: Workbench
-) -> Iterator[Job]:
-    info = planned.dataset.info
-    for category in planned.categories:
-        mine = [c for c in planned.cells if c.samples[0].category == category]
-        missing = [c for c in mine if c.address not in stored]
-        if not missing:
-            continue
-        episodes = tuple(
-            EpisodeSpec(e.shots, e.seed, e.support) for (name, _, _), e in planned.episodes.items() if name == category
-        )
-        yield Job(
-            dataset=info.name,
-            root=selection.data_root,
-            category=category,
-            class_name=info.class_names.get(category, category),
-            canonical_edge=track.canonical_edge,
-            chunk_size=track.chunk_size,
-            device=selection.device,
-            query=next(e.query for (name, _, _), e in planned.episodes.items() if name == category),
-            episodes=episodes,
-            passes=tuple(_passes(missing, track, bench)),
-            clean={(c.detector.label, c.shots, c.seed): c.address for c in mine if c.attack is None},
-        )
-
-
-def _passes(cells: Iterable[CellSpec], track: Track, bench: Workbench) -> Iterator[PassSpec]:
-    grouped: dict[tuple[Any, ...], list[CellSpec]] = {}
-    for cell in cells:
-        grouped.setdefault(_pass_key(cell, track, bench), []).append(cell)
-    for (attack, source, _, extractor_of, shots, seed, _), group in sorted(grouped.items(), key=_pass_order):
-        epsilons = tuple(sorted({cell.epsilon or 0 for cell in group}))
-        yield PassSpec(attack, source, extractor_of, shots, seed, epsilons, group[0].samples, tuple(group))
-
-
-def _pass_order(item: tuple[tuple[Any, ...], list[CellSpec]]) -> tuple[bool, int]:
-    """Clean first: flag calibrators and map ranges come from it. Otherwise in the order of the track."""
-    return (item[0][0] is not None, 0)
-
-
-def _pass_key(cell: CellSpec, track: Track, bench: Workbench) -> tuple[Any, ...]:
-    """(attack, source, features id, extractor_of, shots, seed, samples digest)."""
-    query = cell.key["query"]
-    if cell.attack is None:
-        return (None, None, None, None, None, None, query)
-    attack = bench.attack(cell.attack)
-    knowledge = attack.card.knowledge
-    if knowledge == "none":
-        return (cell.attack, None, None, None, None, None, query)
-    if knowledge == "surrogate":
-        features = cell.key["detector"]["features"]
-        first = _first_with(features, bench)
-        return (cell.attack, None, features, first, cell.shots, cell.seed, query)
-    if knowledge == "transfer":
-        source = transfer_source(attack, track)
-        return (str(attack.config["attack"]), source, None, None, cell.shots, cell.seed, query)
-    return (cell.attack, cell.detector, None, None, cell.shots, cell.seed, query)
-
-
-def _first_with(features: str, bench: Workbench) -> DetectorSpec:
-    """One fixed detector per feature id, so that all detectors that share it share the pass."""
-    return next(s for s, d in bench.detectors.items() if d.extractor is not None and d.extractor.id == features)

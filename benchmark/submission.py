@@ -81,6 +81,27 @@ class VerificationStep(Strict):
     detail: Text = ""
 
 
+class CounterRecord(Strict):
+    """A counter-claim that was re-scored: R of a result with and without its images (`benchmark.verify.counter`).
+
+    Attributes:
+        id: Folder below counter/.
+        result: Stem of the attacked result.
+        authors: Credited by the board.
+        images: Perturbed images.
+        robust_before, robust_after: R from the evidence, and with the claim as one more attack.
+    """
+
+    id: Slug
+    result: Name
+    authors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=20)]
+    method: Line
+    epsilon: Epsilon
+    images: Count
+    robust_before: Real | None
+    robust_after: Real | None
+
+
 class Verification(Strict):
     """verification.json: rungs reached for exactly the result files whose digests are listed (file stem -> SHA-256)."""
 
@@ -88,6 +109,18 @@ class Verification(Strict):
     protocol: Count
     results: dict[Name, Sha256]
     steps: tuple[VerificationStep, ...]
+    counter_claims: tuple[CounterRecord, ...] = ()
+
+    def strongest_claim(self, stem: str) -> CounterRecord | None:
+        """The counter-claim that lowers a result's R most; the board shows and ranks by its ``robust_after``."""
+        lowering = [
+            (claim.robust_after, claim.id, claim)
+            for claim in self.counter_claims
+            if claim.result == stem
+            and claim.robust_after is not None
+            and (claim.robust_before is None or claim.robust_after < claim.robust_before)
+        ]
+        return min(lowering)[2] if lowering else None
 
     @model_validator(mode="after")
     def _ordered(self) -> Verification:
@@ -148,7 +181,7 @@ def load_submission(folder: Path) -> Submission:
         raise ResultError(f"{path} is missing; every submission has one")
     try:
         data = canonical_json(tomllib.loads(_read(path).decode()))
-    except (tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+    except (tomllib.TOMLDecodeError, TypeError, ValueError, RecursionError) as error:
         raise ResultError(f"{path}: not valid TOML of text, numbers and lists ({error})") from error
     submission = _validate(Submission, data, path)
     if submission.slug != folder.name:

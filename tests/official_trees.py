@@ -238,8 +238,8 @@ def real_iad(root: Path) -> Counts:
 def bmad(root: Path) -> Counts:
     """Folders img and label; train/good flat in one of the three sets."""
     base, paint = root / "BMAD", Painter()
-    for category, folder in (("brain", "Brain"), ("liver", "Liver"), ("retina_resc", "RESC")):
-        inner = Path("." if category == "liver" else "img")
+    for folder in ("Brain", "Liver", "RESC"):
+        inner = Path("." if folder == "Liver" else "img")
         for number in range(3):
             paint.image(base / folder / "train" / "good" / inner / f"{number:05d}_60.png", "L")
         for split in ("valid", "test"):
@@ -247,7 +247,6 @@ def bmad(root: Path) -> Counts:
                 paint.image(base / folder / split / "good" / "img" / f"{number:05d}_99.png", "L")
                 paint.image(base / folder / split / "Ungood" / "img" / f"{number:05d}_70.png", "L")
                 paint.mask(base / folder / split / "Ungood" / "label" / f"{number:05d}_70.png", value=1)
-        assert category
     return {category: {"train": 3, "good": 2, "bad": 2} for category in ("brain", "liver", "retina_resc")}
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmark.audit import audit
+from benchmark.dataset_checks import verify
 from benchmark.episodes import DatasetSupport, sample_episode
 from benchmark.errors import NameClashError
 from benchmark.image_store import ImageStore
 from benchmark.registry import DATASETS, Registry
 from benchmark.types import Dataset
-from benchmark.verify import verify
 from tests.plugins import plugin  # noqa: F401
 
 

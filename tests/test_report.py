@@ -79,7 +79,7 @@ def test_the_planted_claims_are_found(section: Section) -> None:
         assert "under strong at 8/255" in said
     assert answer(section, "miscalibrated").startswith("Yes")
     assert answer(section, "entropy rise").startswith("Partly")
-    assert "strong, two_sided: from 8/255" in answer(section, "break")
+    assert answer(section, "break").startswith("strong: two_sided from 8/255, evasion from 8/255")
     assert "weak" not in answer(section, "break")
 
 

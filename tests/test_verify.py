@@ -1,151 +1,155 @@
-"""`data verify` finds each planted fault, names its file, and finds nothing on a clean tree."""
+"""A valid submission passes every check, climbs the ladder, and its numbers follow from its evidence alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from safetensors.torch import save_file
 
-from benchmark.datasets.files import FileDataset
-from benchmark.errors import DataError
-from benchmark.registry import DATASETS
-from benchmark.verify import verify
-from tests.official_trees import BUILDERS, Painter
+from benchmark import isolation
+from benchmark.cli import main
+from benchmark.errors import UsageError
+from benchmark.isolation import Limits, unavailable
+from benchmark.rescore import rescore, save
+from benchmark.submission import load_verification
+from benchmark.submit import About, make_submission
+from benchmark.verify.checks import verify_submission
+from benchmark.verify.counter import rescored_claims
+from benchmark.verify.record import record
+from benchmark.verify.subject import Subject
+from submissions import STEM, copy, edit_result, edit_text, forge, honest, result_path  # noqa: F401
 
-Fault = Callable[[Path], None]
-
-
-def scaled(name: str, root: Path) -> FileDataset:
-    """A tree in official layout and its loader, with the tree's own counts as the published ones."""
-    counts = BUILDERS[name](root)
-    factory = DATASETS.get(name)
-    small = type(factory.__name__, (factory,), {"published": counts})
-    return small(root)
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRUSTAD_CACHE", str(tmp_path / "cache"))
+isolated_here = pytest.mark.skipif(unavailable() is not None, reason=f"no isolation: {unavailable()}")
 
 
-@pytest.mark.parametrize("name", BUILDERS)
-def test_nothing_on_a_clean_tree(name: str, tmp_path: Path) -> None:
-    dataset = scaled(name, tmp_path)
-    reports = verify(dataset, dataset.present())
-    assert [problem for report in reports for problem in report.problems] == []
-    assert {r.category: {k: r.found[k] for k in r.published} for r in reports} == dataset.published
+@isolated_here
+def test_an_honest_submission_reaches_the_spot_rerun(honest: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = copy(honest, tmp_path)
+    verdict = verify_submission(Subject(folder), rerun=True, limits=Limits(wall=200))
+    assert verdict.words == "colours: accepted, spot rerun"
+    assert verdict.steps == ("claimed", "schema_valid", "recomputed", "spot_rerun")
+    assert {f.status for f in verdict.findings} == {"pass"}
+
+    record(folder, verdict, by="test", day=date(2026, 1, 2))
+    record(folder, verdict, by="later", day=date(2026, 3, 4))
+    found = load_verification(folder)
+    assert found is not None
+    assert [(s.step, s.date, s.by) for s in found.steps] == [(s, "2026-01-02", "test") for s in verdict.steps]
+    edit_text(result_path(folder), '"wall_seconds":', '"wall_seconds": ')
+    record(folder, verdict, by="later", day=date(2026, 3, 4))
+    changed = load_verification(folder)
+    assert changed is not None
+    assert {s.date for s in changed.steps} == {"2026-03-04"}, "other files, other dates"
 
 
-def cut(path: str) -> Fault:
-    def fault(base: Path) -> None:
-        data = (base / path).read_bytes()
-        (base / path).write_bytes(data[: len(data) * 2 // 3])
-
-    return fault
+def test_without_a_rerun_the_row_stops_at_recomputed(honest: Path) -> None:  # noqa: F811
+    assert verify_submission(Subject(honest), rerun=False).steps[-1] == "recomputed"
 
 
-def written(path: str, data: bytes) -> Fault:
-    return lambda base: (base / path).write_bytes(data) and None
+def test_without_isolation_submitted_code_is_refused(
+    honest: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(isolation, "unavailable", lambda: "a test says so")
+    verdict = verify_submission(Subject(honest), rerun=True)
+    assert not verdict.accepted
+    assert "no isolation on this machine (a test says so); submitted code was not run" in verdict.words
 
 
-def copied(source: str, target: str) -> Fault:
-    return lambda base: (base / target).write_bytes((base / source).read_bytes()) and None
+def test_rescore_finds_and_mends_a_changed_number(honest: Path, tmp_path: Path) -> None:  # noqa: F811
+    folder = copy(honest, tmp_path)
+    before = result_path(folder).read_bytes()
+    (clean,) = rescore(folder)
+    assert not clean.differences
+    assert not clean.versions
+
+    edit_result(folder, lambda d: d["metrics"].update(auroc=99))
+    edit_result(folder, lambda d: d["values"][0].update(value=0.123))
+    (found,) = rescore(folder)
+    assert found.versions == {"auroc": (99, 1)}
+    assert len(found.differences) == 1
+    assert "0.123 claimed" in str(found.differences[0])
+    assert save(found)
+    assert result_path(folder).read_bytes() == before
 
 
-def reencoded(source: str, target: str) -> Fault:
-    def fault(base: Path) -> None:
-        Image.open(base / source).save(base / target, compress_level=1, optimize=False)
-        assert (base / source).read_bytes() != (base / target).read_bytes()
-
-    return fault
-
-
-def mask(path: str, size: tuple[int, int], value: int) -> Fault:
-    return lambda base: Image.fromarray(np.full(size, value, dtype=np.uint8)).save(base / path)
+def _claim(folder: Path, epsilon: str, deltas: dict[str, torch.Tensor]) -> None:
+    claim = folder / "counter" / "first"
+    claim.mkdir(parents=True)
+    (claim / "counter.toml").write_text(
+        f'schema_version = 1\nresult = "{STEM}"\ncategory = "weave"\nshots = 1\nseed = 0\nepsilon = "{epsilon}"\n'
+        'authors = ["Eve"]\nmethod = "a gradient of my own"\n'
+    )
+    save_file(deltas, claim / "perturbation.safetensors")
 
 
-def painted(path: str) -> Fault:
-    def fault(base: Path) -> None:
-        paint = Painter()
-        paint.number = 10_000
-        paint.image(base / path)
+@isolated_here
+def test_a_counter_claim_lowers_the_robust_number(honest: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Claim against a row whose evidence was made too good: clean images (delta 0) already beat it."""
+    import pandas as pd
 
-    return fault
+    folder = copy(honest, tmp_path)
 
+    def perfect(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(score=(frame["label"] + 0.01 * np.arange(len(frame)) / len(frame)).astype("float32"))
 
-def gone(path: str) -> Fault:
-    return lambda base: (base / path).unlink()
-
-
-BAD, MASK, GOOD, TRAIN = (
-    "test/crack/000.png",
-    "ground_truth/crack/000_mask.png",
-    "test/good/000.png",
-    "train/good/000.png",
-)
-
-FAULTS: dict[str, tuple[Fault, str, str]] = {
-    "truncated image": (cut(BAD), BAD, "cannot be decoded"),
-    "empty image": (written(GOOD, b""), GOOD, "0 bytes"),
-    "text named png": (written(TRAIN, b"<html>404</html>"), TRAIN, "not an image"),
-    "missing mask": (gone(MASK), BAD, "defective image without a mask"),
-    "mask without image": (
-        mask("ground_truth/crack/007_mask.png", (20, 24), 255),
-        "ground_truth/crack/007_mask.png",
-        "mask without an image",
-    ),
-    "mask of another size": (mask(MASK, (24, 20), 255), MASK, "mask is 20x24 but its image is 24x20"),
-    "truncated mask": (cut(MASK), MASK, "cannot be decoded"),
-    "empty mask": (mask(MASK, (20, 24), 0), BAD, "empty mask"),
-    "training image tested too": (copied(TRAIN, GOOD), GOOD, "same pixels as training image"),
-    "the same, encoded again": (reencoded(TRAIN, GOOD), GOOD, "same pixels as training image"),
-    "one image, two labels": (copied(GOOD, BAD), "test/good/000.png", "another label"),
-    "missing image": (gone(GOOD), "", "good: 1 images, published 2"),
-    "image too many": (painted("train/good/003.png"), "", "train: 4 images, published 3"),
-    "two files, one stem": (copied(BAD, "test/crack/000.PNG"), "test/crack/000.png", "same stem"),
-    "defects in train": (
-        lambda base: (base / "test/rough").rename(base / "train/rough") and None,
-        "train/rough",
-        "normal images only",
-    ),
-    "loose image": (painted("test/000.png"), "test/000.png", "belongs into"),
-}
+    ids = pd.read_parquet(folder / "evidence" / f"{STEM}.parquet")["sample_id"].unique()
+    forge(folder, perfect)
+    _claim(folder, "8/255", {str(name): torch.zeros(3, 112, 112, dtype=torch.int8) for name in ids})
+    subject = Subject(folder)
+    verdict = verify_submission(subject, rerun=False)
+    assert verdict.accepted, verdict.words
+    (claim,) = rescored_claims(subject, Limits(wall=200))
+    assert claim.robust_before == pytest.approx(1.0)
+    assert claim.robust_after is not None
+    assert claim.robust_after < 0.9
+    assert claim.authors == ("Eve",)
+    found = record(folder, verdict, by="test", day=date(2026, 1, 2), claims=[claim])
+    assert found.strongest_claim(STEM) == claim
+    assert found.strongest_claim("another") is None
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_planted_fault_is_found(name: str, tmp_path: Path) -> None:
-    dataset = scaled("mvtec_ad", tmp_path)
-    base = tmp_path / "mvtec_anomaly_detection" / "tile"
-    fault, path, what = FAULTS[name]
-    fault(base)
-    tile, wood = verify(dataset, ["tile", "wood"])
-    where = f"tile/{path}" if path else ""
-    assert [p for p in tile.problems if p.path == where and what in p.what], tile.problems
-    assert wood.problems == ()  # other categories go on
-    assert all(str(tmp_path) not in p.path + p.what for p in tile.problems)
+def test_submit_is_atomic_and_refuses_to_overwrite(honest: Path, tmp_path: Path) -> None:  # noqa: F811
+    root = tmp_path / "submissions"
+    run = honest.parent.parent / "run"
+
+    def make(slug: str, *, update: bool = False) -> Path:
+        return make_submission(run, slug, root, About(), detector=None, code=None, update=update)
+
+    first = make("mine")
+    assert "TODO" in (first / "submission.toml").read_text()
+    make("mine")
+    edit_text(first / "submission.toml", "TODO: your names", "B. Author")
+    (first / "results" / f"{STEM}.json").write_text("{}")
+    with pytest.raises(UsageError, match="exists with other content"):
+        make("mine")
+    make("mine", update=True)
+    assert "B. Author" in (first / "submission.toml").read_text(), "what was filled in stays"
+    assert sorted(p.name for p in root.iterdir()) == ["mine"]
 
 
-def test_missing_category_is_reported(tmp_path: Path) -> None:
-    dataset = scaled("mvtec_ad", tmp_path)
-    (tmp_path / "mvtec_anomaly_detection" / "tile").rename(tmp_path / "tile")
-    reports = {report.category: report for report in verify(dataset)}
-    assert [p.what for p in reports["tile"].problems] == ["category is missing"]
-    assert len(reports) == 15
+@pytest.mark.parametrize("slug", ["Mine", "a/b", "..", "-a", "a_b", "ä", "a" * 64, "a b", ""])
+def test_submit_refuses_odd_slugs(
+    honest: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    slug: str,
+) -> None:
+    run = honest.parent.parent / "run"
+    with pytest.raises(SystemExit) as end:
+        main(["submit", str(run), f"--slug={slug}", "--submissions", str(tmp_path / "s")])
+    assert end.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not list(tmp_path.rglob("submission.toml"))
 
 
-def test_published_empty_masks_are_fine_and_more_are_not(tmp_path: Path) -> None:
-    dataset = scaled("btad", tmp_path)
-    base = tmp_path / "BTech_Dataset_transformed"
-    assert not any(report.problems for report in verify(dataset))
-    Painter().mask(base / "02/ground_truth/ko/0000.png", value=0)
-    problems = verify(dataset, ["02"])[0].problems
-    assert [p.path for p in problems] == ["02/test/ko/0000.png", "02/test/ko/0002.png"]
-    assert all("1 such masks are published" in p.what for p in problems)
-
-
-def test_unknown_category(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no category"):
-        verify(scaled("btad", tmp_path), ["04"])
+def test_the_command_prints_json(honest: Path, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: F811
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(honest), "--no-rerun", "--json"])
+    assert end.value.code == 0
+    assert json.loads(capsys.readouterr().out)["accepted"] is True

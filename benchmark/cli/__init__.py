@@ -20,10 +20,18 @@ app = cyclopts.App(
     version_flags=["--version"],
     result_action="return_value",
 )
-app.command("benchmark.cli.run:run", name="run")
-app.command("benchmark.cli.listing:app", name="list")
-app.command("benchmark.cli.data:app", name="data")
-app.command("benchmark.cli.leaderboard:app", name="leaderboard")
+app.command("benchmark.cli.run:run", name="run", help="Evaluate detectors on a track.")
+app.command("benchmark.cli.listing:app", name="list", help="List detectors, attacks, data sets, metrics or tracks.")
+app.command("benchmark.cli.data:app", name="data", help="List, prepare, verify, audit and show data sets.")
+app.command("benchmark.cli.submit:submit", name="submit", help="Make a submission of a run, for a pull request.")
+app.command("benchmark.cli.submit:verify", name="verify", help="Check a submission as the project's own checks do.")
+app.command("benchmark.cli.submit:rescore", name="rescore", help="All numbers of results again from their evidence.")
+app.command("benchmark.cli.leaderboard:app", name="leaderboard", help="Build the static leaderboard, freeze releases.")
+app.command("benchmark.cli.cite:cite", name="cite", help="A row of the leaderboard for a paper.")
+app.command("benchmark.cli.report:report", name="report", help="The paper's claims on one page.")
+app.command("benchmark.cli.check:check", name="check", help="Conformance of a detector, attack or metric.")
+app.command("benchmark.cli.weights:app", name="weights", help="List, fetch and verify backbone weights.")
+app.command("benchmark.cli.train:app", name="train", help="Train adapters or the embedded backbone.")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -70,7 +70,7 @@ def prepare(
 @app.command
 def verify(name: str, /, *, root: Root = None, category: Categories = None, json: Json = False) -> int:
     """Decode every file, compare counts with the published ones, look for leaks. Exits 1 when something is off."""
-    from benchmark.verify import verify as verify_dataset
+    from benchmark.dataset_checks import verify as verify_dataset
 
     reports = verify_dataset(DATASETS.get(name)(root), category)
     if json:

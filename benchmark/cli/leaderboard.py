@@ -1,4 +1,4 @@
-"""`trustad leaderboard`: build the static site."""
+"""`trustad leaderboard`: build the static site, freeze a release of it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-app = cyclopts.App(name="leaderboard", help="Build the static leaderboard.")
+app = cyclopts.App(name="leaderboard", help="Build the static leaderboard, freeze releases.")
+Folders = Annotated[list[Path] | None, Parameter(negative="")]
+SUBMISSIONS = Path("submissions")
 
 
 @app.command
-def build(
-    *,
-    submissions: Annotated[list[Path] | None, Parameter(negative="")] = None,
-    out: Path = Path("site"),
-    strict: bool = True,
-) -> int:
+def build(*, submissions: Folders = None, out: Path = Path("site"), strict: bool = True) -> None:
     """Render the leaderboard from result files alone.
 
     Parameters
     ----------
     submissions
-        Folders with submissions, repeatable; default submissions/.
+        Folders with submissions or run folders, repeatable; default submissions/.
     out
         Folder of the site.
     strict
@@ -31,6 +28,24 @@ def build(
     """
     from leaderboard.build import build_site
 
-    report = build_site([Path("submissions")] if submissions is None else submissions, out, strict=strict)
-    print(report)
-    return 0
+    report = build_site(submissions or [SUBMISSIONS], out, strict=strict)
+    print(f"{report.rows} rows, {report.files} files ({report.written} written, {report.removed} removed)")
+    for problem in report.problems:
+        print(f"left out: {problem}")
+    print(f"open {(report.out / 'index.html').resolve().as_uri()}")
+
+
+@app.command
+def freeze(name: str, /, *, submissions: Folders = None) -> None:
+    """Keep an immutable, digest-named snapshot under leaderboard/releases/.
+
+    Parameters
+    ----------
+    name
+        Release name such as 2026.11.
+    submissions
+        Folders with submissions, repeatable; default submissions/.
+    """
+    from leaderboard.release import freeze as freeze_release
+
+    print(freeze_release(name, submissions=submissions or [SUBMISSIONS]))

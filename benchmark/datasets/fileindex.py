@@ -49,15 +49,19 @@ def file_facts(root: Path, paths: Iterable[str], cache: Path) -> dict[str, FileF
 def _fact(path: Path, known: FileFact | None) -> FileFact:
     from benchmark.datasets.decode import image_size
 
-    status = path.stat()
-    if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
-        return known
+    try:
+        status = path.stat()
+        if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            return known
+        sha256 = digest_file(path)
+    except OSError as error:
+        return FileFact(0, 0, "", 0, 0, f"cannot be read ({error.strerror})")
     try:
         width, height = image_size(path)
-        problem = ""
     except DataError as error:
-        width, height, problem = 0, 0, str(error).removeprefix(f"{path}: ")
-    return FileFact(status.st_size, status.st_mtime_ns, digest_file(path), width, height, problem)
+        problem = str(error).removeprefix(f"{path}: ")
+        return FileFact(status.st_size, status.st_mtime_ns, sha256, 0, 0, problem)
+    return FileFact(status.st_size, status.st_mtime_ns, sha256, width, height, "")
 
 
 def _load(store: Path) -> dict[str, FileFact]:

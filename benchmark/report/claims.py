@@ -126,16 +126,21 @@ class Section:
     def _rise(self) -> str:
         rows = [f for f in self.flags if f.goal == "two_sided" and f.attack not in CONTROLS]
         up, down = sum(f.rise.low > 0 for f in rows), sum(f.rise.high < 0 for f in rows)
-        return f"{_verdict(up, len(rows))}: it rises in {up} and falls in {down} of {len(rows)} conditions (two-sided)."
+        word = "No" if down and not up else _verdict(up, len(rows))
+        return f"{word}: it rises in {up} and falls in {down} of {len(rows)} conditions (two-sided)."
 
     def _break(self) -> str:
-        broken: dict[tuple[str, str], str] = {}
+        broken: dict[str, dict[str, str]] = {}
         for flag in self.flags:  # budgets ascend within an attack
             if flag.verdict == "broken":
-                broken.setdefault((flag.attack, flag.goal), flag.epsilon)
+                broken.setdefault(flag.attack, {}).setdefault(flag.goal, flag.epsilon)
         if not broken:
             return "Nowhere in this run: no entropy AUROC is below 0.5 at 95 %."
-        return "; ".join(f"{attack}, {goal}: from {epsilon}" for (attack, goal), epsilon in broken.items()) + "."
+        said = (
+            f"{attack}: {', '.join(f'{goal} from {epsilon}' for goal, epsilon in goals.items())}"
+            for attack, goals in broken.items()
+        )
+        return "; ".join(said) + "."
 
 
 def interval(estimate: Estimate) -> str:

@@ -1,0 +1,221 @@
+"""Is the whole grid there? No category, seed, budget or image may be missing, unless the result says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, cast
+
+from benchmark.errors import ResultError
+from benchmark.registry import DATASETS
+from benchmark.results import Failure, RunResult
+from benchmark.tracks import Track
+from benchmark.types import keyed_seed
+from benchmark.verify.subject import Entry, Subject
+from benchmark.workbench import build_attack
+
+CellKey = tuple[str, int, int, str | None, str | None]  # category, shots, seed, attack, epsilon
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the track asks of a cell: images per class at most, None = every image of the episode."""
+
+    per_class: int | None
+
+
+def check_grid(subject: Subject) -> str:
+    """Cells of the evidence against the track.
+
+    Raises:
+        ResultError: Naming the first cell that is missing, foreign or incomplete.
+    """
+    cells = 0
+    for entry in subject.entries:
+        name, result = entry.path.name, entry.result
+        found = cells_of(entry)
+        cells += len(found)
+        wanted = wanted_cells(entry.track, asked_categories(entry), [c.name for c in result.dataset.categories])
+        for key in found:
+            if key not in wanted:
+                raise ResultError(f"{name}: {_words(key)} is not part of track {result.track.name}")
+        _check_restrictions(entry)
+        if not result.track.restrictions:
+            for key in sorted(set(wanted) - set(found), key=str):
+                if not any(_explains(f, key) for f in result.failures):
+                    raise ResultError(f"{name}: {_words(key)} is missing, and no failure explains it")
+        for failure in result.failures:
+            _check_excuse(name, failure, result)
+        _check_counts(entry, found, wanted)
+    return f"{cells} cells, none missing"
+
+
+def cells_of(entry: Entry) -> dict[CellKey, int]:
+    """Images of each cell in the evidence."""
+    columns = ["category", "shots", "seed", "attack", "epsilon"]
+    sizes = entry.scores.groupby(columns, dropna=False, observed=True).size()
+    keys = [cast("tuple[Any, ...]", key) for key in sizes.index]
+    cells = [cast(CellKey, tuple(None if part != part else part for part in key)) for key in keys]
+    return dict(zip(cells, map(int, sizes), strict=True))
+
+
+def wanted_cells(track: Track, categories: Sequence[str], present: Sequence[str]) -> Mapping[CellKey, Wanted]:
+    """Every cell of a track on some categories; the tier with the most images counts.
+
+    Tiers on a few categories choose them by hash among those ``present``, which have images.
+    """
+    wanted: dict[CellKey, Wanted] = {}
+    for tier in sorted(track.tiers, key=lambda t: t.subset_per_class is not None):
+        conditions: list[tuple[str | None, str | None]] = [
+            (a, f"{n}/255") for a in tier.attacks for n in tier.epsilons
+        ] or [(None, None)]
+        chosen: Sequence[str] = categories
+        if tier.subset_per_class is not None:
+            chosen = sorted(present, key=lambda name: keyed_seed("audit", name))[: tier.subset_categories]
+        for key in product(chosen, tier.shots, tier.seeds, conditions):
+            category, shots, seed, (attack, epsilon) = key
+            wanted.setdefault((category, shots, seed, attack, epsilon), Wanted(tier.subset_per_class))
+    return wanted
+
+
+def asked_categories(entry: Entry) -> tuple[str, ...]:
+    """As the planner chose them: the named ones where the run was restricted, else the track's."""
+    result = entry.result
+    listed = next(d.categories for d in entry.track.datasets if d.name == result.dataset.name)
+    known = listed or tuple(DATASETS.get(result.dataset.name)(None).info.categories)
+    if not any(words.startswith("only categories ") for words in result.track.restrictions):
+        return known
+    named = {c.name for c in result.dataset.categories} | {f.category for f in result.failures}
+    return tuple(c for c in known if c in named)
+
+
+def _check_restrictions(entry: Entry) -> None:
+    """A result is complete when nothing was left out and nothing failed; it may not say otherwise."""
+    track, failures = entry.result.track, entry.result.failures
+    complete = not track.restrictions and all(f.kind == "not_applicable" for f in failures)
+    if track.complete != complete:
+        raise ResultError(f"{entry.path.name}: complete is {track.complete}, by its own lists it is {complete}")
+
+
+def _explains(failure: Failure, key: CellKey) -> bool:
+    category, shots, seed, attack, _ = key
+    return (
+        failure.category == category
+        and failure.shots in (None, shots)
+        and failure.seed in (None, seed)
+        and failure.attack in (None, attack)
+    )
+
+
+def _check_excuse(name: str, failure: Failure, result: RunResult) -> None:
+    """`not_applicable` keeps a result complete, so only what the flags and the data set bear out may claim it."""
+    if failure.kind == "failed":
+        return
+    flags, dataset = result.detector.flags, result.dataset
+    if failure.attack is None:
+        excused = failure.shots == 0 and not flags.zero_shot
+    else:
+        card = build_attack(failure.attack).card
+        excused = (
+            card.knowledge in ("surrogate", "transfer")
+            or (card.knowledge == "white_box" and not flags.differentiable)
+            or (card.uses_masks and not dataset.has_masks)
+            or failure.attack == "mask_flip"
+        )
+    if not excused:
+        what = failure.attack or "the clean pass"
+        raise ResultError(f"{name}: {failure.category}: {what} applies to this detector; run it or mark it failed")
+
+
+def _check_counts(entry: Entry, found: Mapping[CellKey, int], wanted: Mapping[CellKey, Wanted]) -> None:
+    name = entry.path.name
+    stated = {c.name: c for c in entry.result.dataset.categories}
+    episodes = {key[:3] for key in found}
+    for category, reference in stated.items():
+        supports = {(category, s.shots, s.seed) for s in reference.supports}
+        if {e for e in episodes if e[0] == category} - supports:
+            raise ResultError(f"{name}: {category}: an episode without its support set")
+    for key, count in found.items():
+        category, shots, seed, attack, _ = key
+        if category not in stated:
+            raise ResultError(f"{name}: category {category!r} has evidence but no entry under dataset.categories")
+        per_class = wanted[key].per_class
+        whole = stated[category].normals + stated[category].anomalies
+        if (attack is None or per_class is None) and count != whole:
+            raise ResultError(f"{name}: {_words(key)} has {count} images of {whole}")
+        if attack is not None and per_class is not None:
+            _check_subset(entry, key, per_class)
+        if attack is not None and (category, shots, seed, None, None) not in found:
+            raise ResultError(f"{name}: {_words(key)} has no clean scores beside it")
+    for attack_name, covers in _coverage(found, stated):
+        claimed = next((a for a in entry.result.attacks if a.name == attack_name), None)
+        if claimed is None:
+            raise ResultError(f"{name}: attack {attack_name} has evidence but no entry under attacks")
+        if claimed.full_coverage != (covers and build_attack(attack_name).card.full_coverage):
+            raise ResultError(f"{name}: attack {attack_name}: full_coverage is {claimed.full_coverage}, not so here")
+
+
+def _check_subset(entry: Entry, key: CellKey, per_class: int) -> None:
+    """A tier on a part of the images has exactly the hash-chosen ones."""
+    scores = entry.scores
+    episode = scores[(scores["category"] == key[0]) & (scores["shots"] == key[1]) & (scores["seed"] == key[2])]
+    clean = episode[episode["attack"].isna()]
+    wanted: set[str] = set()
+    for _, rows in clean.groupby("label"):
+        wanted |= set(sorted(rows["sample_id"], key=lambda name: keyed_seed("audit", name))[:per_class])
+    if set(episode[(episode["attack"] == key[3]) & (episode["epsilon"] == key[4])]["sample_id"]) != wanted:
+        raise ResultError(f"{entry.path.name}: {_words(key)}: not the {len(wanted)} images that the track chooses")
+
+
+def _coverage(found: Mapping[CellKey, int], stated: Mapping[str, object]) -> Iterator[tuple[str, bool]]:
+    """For every attack, whether a tier runs it on all images of an episode."""
+    for attack in sorted({key[3] for key in found if key[3] is not None}):
+        mine = [(key, count) for key, count in found.items() if key[3] == attack]
+        yield attack, any(count == found.get((*key[:3], None, None)) for key, count in mine)
+
+
+def check_rows(subject: Subject) -> str:
+    """Rows speak of the result's own detector and data set, and images keep their label in all conditions."""
+    for entry in subject.entries:
+        name, scores, result = entry.path.name, entry.scores, entry.result
+        for frame in (scores, entry.pixels):
+            if frame is None:
+                continue
+            if set(frame["detector"]) != {result.detector.name} or set(frame["dataset"]) != {result.dataset.name}:
+                raise ResultError(f"{name}: evidence of another detector or data set")
+            if not set(frame["goal"].dropna()) <= {"two_sided"}:
+                raise ResultError(f"{name}: goals other than two_sided; the others are views of it")
+        labels = scores.groupby("sample_id")["label"].nunique()
+        if (labels > 1).any():
+            raise ResultError(f"{name}: {labels.idxmax()} is normal in one row and anomalous in another")
+        owners = scores.groupby("sample_id")["category"].nunique()
+        if (owners > 1).any():
+            raise ResultError(f"{name}: {owners.idxmax()} stands in two categories")
+        _check_class_counts(entry)
+    return "labels agree in all conditions"
+
+
+def _check_class_counts(entry: Entry) -> None:
+    clean = entry.scores[entry.scores["attack"].isna()].drop_duplicates("sample_id")
+    for category in entry.result.dataset.categories:
+        mine = clean[clean["category"] == category.name]["label"]
+        found = (int((mine == 0).sum()), int((mine == 1).sum()))
+        if len(mine) and found != (category.normals, category.anomalies):
+            raise ResultError(
+                f"{entry.path.name}: {category.name} has {found[0]} normal and {found[1]} anomalous images, "
+                f"the result says {category.normals} and {category.anomalies}"
+            )
+
+
+def limit_of(entry: Entry) -> int | None:
+    """Query images per class: the track's limit, or a smaller one that the result says it was restricted to."""
+    own = next(d.limit for d in entry.track.datasets if d.name == entry.result.dataset.name)
+    said = [re.fullmatch(r"at most (\d{1,6}) images per class", words) for words in entry.result.track.restrictions]
+    return min((n for n in (own, *(int(m[1]) for m in said if m)) if n), default=None)
+
+
+def _words(key: CellKey) -> str:
+    category, shots, seed, attack, epsilon = key
+    return f"{category}, {shots}-shot, seed {seed}, {f'{attack} at {epsilon}' if attack else 'clean'}"

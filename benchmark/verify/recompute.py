@@ -1,0 +1,147 @@
+"""Every number again from the evidence, and compared (PROTOCOL.md section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from benchmark.diagnostics import validity_of
+from benchmark.errors import ResultError
+from benchmark.results import Check, RunResult, Strict, Validity
+from benchmark.scoring import Scored, score_evidence
+from benchmark.types import Card
+from benchmark.verify.subject import Entry, Subject
+
+RANK = frozenset({"auroc", "auroc_robust", "average_precision", "robust_score"})
+RANK_TOLERANCE = 1e-9
+TOLERANCE = 1e-6
+OF_THE_RUN = frozenset({"repeatable", "gradients"})
+TABLES = ("values", "replicates", "reliability", "entropy")
+Badge = Literal["green", "amber", "red"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One number that is not what the evidence gives."""
+
+    where: str
+    claimed: object
+    computed: object
+
+    def __str__(self) -> str:
+        return f"{self.where}: {_figure(self.claimed)} claimed, {_figure(self.computed)} computed"
+
+
+def check_numbers(subject: Subject) -> str:
+    """All values, intervals, replicates and curves.
+
+    Raises:
+        ResultError: Naming the first difference and how many there are.
+    """
+    count = 0
+    for entry in subject.entries:
+        differences = list(compare(entry.result, score_evidence(entry.scores, entry.pixels, entry.rules)))
+        if differences:
+            more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+            raise ResultError(f"{entry.path.name}: {differences[0]}{more}")
+        count += len(entry.result.values)
+    return f"{count:,} values, their intervals, replicates and curves"
+
+
+def compare(result: RunResult, scored: Scored) -> Iterator[Difference]:
+    """Differences beyond the tolerances, in the order of the file."""
+    for table in TABLES:
+        claimed, computed = _keyed(getattr(result, table)), _keyed(getattr(scored, table))
+        for key in sorted(claimed.keys() | computed.keys()):
+            if key not in claimed or key not in computed:
+                yield Difference(
+                    f"{table} {key}", "a row" if key in claimed else None, "a row" if key in computed else None
+                )
+                continue
+            yield from _fields(f"{table} {key}", claimed[key], computed[key])
+
+
+def _keyed(rows: Sequence[Strict]) -> dict[str, dict[str, Any]]:
+    """Rows by the words of their conditions; a condition that stands twice keeps its place in the key."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        data = row.model_dump(mode="python")
+        names = ("metric", "calibrator", "category", "shots", "attack", "goal", "epsilon")
+        key = " ".join(str(data[name]) for name in names if data.get(name) is not None)
+        found[key if key not in found else f"{key} #{len(found)}"] = data
+    return found
+
+
+def _fields(where: str, claimed: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Difference]:
+    for name in claimed:
+        tolerance = RANK_TOLERANCE if name == "value" and claimed.get("metric") in RANK else TOLERANCE
+        if not _close(claimed[name], computed[name], tolerance):
+            yield Difference(f"{where}: {name}", claimed[name], computed[name])
+
+
+def _close(first: Any, second: Any, tolerance: float) -> bool:
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(_close(first[k], second[k], tolerance) for k in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return len(first) == len(second) and all(_close(a, b, tolerance) for a, b in zip(first, second, strict=True))
+    if isinstance(first, float) and isinstance(second, float):
+        return abs(first - second) <= tolerance * max(1.0, abs(second))
+    return bool(first == second)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    return f"{value:.9g}" if isinstance(value, float) else "nothing" if value is None else str(value)[:60]
+
+
+def check_validity(subject: Subject) -> str:
+    """Every validity check that rests on evidence alone gives the same again; the badge is the worst of all.
+
+    The claims of the others (gradients, repeated calls) stand until a re-run.
+    """
+    for entry in subject.entries:
+        if differences := list(compare_validity(entry.result.validity, recomputed_validity(entry))):
+            raise ResultError(f"{entry.path.name}: {differences[0]}")
+    return "badges: " + ", ".join(e.result.validity.badge for e in subject.entries)
+
+
+def compare_validity(claimed: Validity, computed: Validity) -> Iterator[Difference]:
+    """Badge and statuses that differ; the words of a finding may."""
+    statuses = [{check.name: check.status for check in validity.checks} for validity in (claimed, computed)]
+    for name in sorted(statuses[0].keys() | statuses[1].keys()):
+        pair = [found.get(name) for found in statuses]
+        if pair[0] != pair[1]:
+            yield Difference(f"validity {name}", *pair)
+    if claimed.badge != computed.badge:
+        yield Difference("validity badge", claimed.badge, computed.badge)
+
+
+def recomputed_validity(entry: Entry) -> Validity:
+    """The badge from evidence and flags, by the function that the runner uses.
+
+    Checks ``OF_THE_RUN`` rest on more than evidence: their claims are taken over, and tested by the spot re-run.
+    """
+    detector = entry.result.detector
+    card = Card(
+        name=detector.family,
+        version=detector.version,
+        title=detector.title,
+        summary=detector.summary,
+        paper=detector.paper,
+        url=detector.url,
+        licence=detector.licence,
+        training_data=detector.training_data,
+        **detector.flags.model_dump(),
+    )
+    computed = validity_of(entry.scores, entry.result.attacks, {}, card)
+    claimed = {check.name: check for check in entry.result.validity.checks}
+    checks = tuple(claimed.get(c.name, c) if c.name in OF_THE_RUN else c for c in computed.checks)
+    return Validity(badge=badge_of(checks), checks=checks)
+
+
+def badge_of(checks: Sequence[Check]) -> Badge:
+    """The worst status; skipped counts as amber."""
+    found = {check.status for check in checks}
+    return "red" if "red" in found else "amber" if found & {"amber", "skipped"} else "green"

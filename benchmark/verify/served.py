@@ -1,0 +1,119 @@
+"""The trusted side of an isolated detector: it looks like a fitted detector, and every answer is checked.
+
+The harness stays outside: it holds the images, runs the attacks, checks the ball and computes the metrics. What runs
+inside sees pixels in an order that it cannot foresee, and answers with scores and gradients.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import ContractError
+from benchmark.isolation import Limits, interpreter_paths, isolated
+from benchmark.types import FittedDetector, Prediction
+from benchmark.types.data import CategoryInfo
+from benchmark.verify.wire import Channel, Frame, checked
+
+
+class Served(FittedDetector):
+    """A detector in another process, fitted to the episode of the last `fit`."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._open = 0
+
+    def fit(self, info: CategoryInfo, originals: Sequence[Tensor], edge: int, seed: int) -> None:
+        """Fit to support images, uint8 [H, W, 3] at original resolution."""
+        names = {"dataset": info.dataset, "category": info.category, "class_name": info.class_name}
+        words = {**names, "shots": len(originals), "edge": edge, "seed": seed}
+        self.ask("fit", words, {str(place): image for place, image in enumerate(originals)})
+
+    def __call__(self, images: Tensor) -> Prediction:
+        return Prediction(*_Answer.apply(images, self))
+
+    def predict(self, images: Tensor, *, differentiable: bool) -> tuple[Tensor, Tensor | None, int]:
+        """Scores [B], map [B, h, w] or None, and the number of this question, by which its gradient is asked for."""
+        reply = self.ask("predict", {"differentiable": differentiable}, {"images": images.detach().float()})
+        self._open += 1
+        score = checked(reply.tensors.get("score"), torch.Size([len(images)]), "the score")
+        found = reply.tensors.get("map")
+        if found is not None and (found.ndim != 3 or len(found) != len(images)):
+            raise ContractError(f"the map must be [{len(images)}, h, w], got {tuple(found.shape)}")
+        return score, None if found is None else checked(found, found.shape, "the map"), self._open
+
+    def gradient(self, question: int, gradients: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
+        """Gradient with respect to the images of the last question, of scores and map weighted by ``gradients``."""
+        if question != self._open:
+            raise ContractError("only the gradient of the last scored batch can be asked for")
+        reply = self.ask("gradient", {}, gradients)
+        return checked(reply.tensors.get("gradient"), shape, "the gradient")
+
+    def ask(self, do: str, words: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Frame:
+        """Send one question and read its answer.
+
+        Raises:
+            ContractError: If the detector failed, ended, took too long or sent something malformed.
+        """
+        self._channel.send({"do": do, **words}, tensors)
+        return answered(self._channel.receive())
+
+
+def answered(frame: Frame) -> Frame:
+    """The frame, unless it reports an error."""
+    if "error" in frame.words:
+        text = "".join(c if c.isprintable() else " " for c in str(frame.words["error"]))[:300]
+        raise ContractError(f"the detector failed: {text}")
+    return frame
+
+
+class _Answer(torch.autograd.Function):
+    """Score and map whose backward pass asks the isolated process."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, served: Served) -> tuple[Tensor, ...]:
+        ctx.served, ctx.shape = served, images.shape
+        score, anomaly_map, ctx.question = served.predict(images, differentiable=images.requires_grad)
+        return (score,) if anomaly_map is None else (score, anomaly_map)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        named = dict(zip(("score", "map"), gradients, strict=False))
+        return ctx.served.gradient(ctx.question, named, ctx.shape), None
+
+
+@contextmanager
+def serving(
+    folder: Path | None, name: str, backbone: str | None, options: Mapping[str, Any], limits: Limits
+) -> Iterator[Served]:
+    """A detector in isolation.
+
+    Args:
+        folder: Holds detector.py and its safetensors files, and nothing else that it may see; None = the registered
+            detector ``name``.
+        name, backbone, options: How it is built.
+        limits: Bounds; ``wall`` holds for everything together.
+
+    Raises:
+        UsageError: Where no isolation is available.
+        ContractError: If it cannot be loaded.
+    """
+    home = Path(__file__).resolve().parents[2]
+    asked = {"path": str(folder / "detector.py") if folder else "", "name": name, "backbone": backbone}
+    start = f"import sys; sys.path.insert(0, {str(home)!r}); from benchmark.verify.serve import main; main()"
+    program = [sys.executable, "-I", "-c", start, json.dumps(asked | {"options": dict(options)})]
+    readable = (*interpreter_paths(), *([folder] if folder else []))
+    quiet = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    with isolated(program, readable, limits, quiet) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        channel = Channel(process.stdout.fileno(), process.stdin.fileno(), limits.wall)
+        answered(channel.receive())
+        yield Served(channel)
