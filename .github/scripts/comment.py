@@ -32,7 +32,8 @@ def comment(verdict: object) -> str:
     findings = data.get("findings")
     rows = [row for row in findings if isinstance(row, dict)] if isinstance(findings, list) else []
     lines = [
-        f"{STATUSES.get(str(row.get('status')), '?'):8s} {plain(row.get('check'), 20):20s} {plain(row.get('detail'), 300)}"
+        f"{STATUSES.get(str(row.get('status')), '?'):8s} {plain(row.get('check'), 20):20s} "
+        f"{plain(row.get('detail'), 300)}"
         for row in rows[:MAX_ROWS]
     ]
     accepted = data.get("accepted") is True
