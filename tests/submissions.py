@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from benchmark.evidence import SCORE_COLUMNS, write_evidence
+from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, write_evidence
 from benchmark.jsonio import digest_file
 from benchmark.planner import Selection
 from benchmark.registry import DETECTORS
@@ -26,7 +26,7 @@ SLUG = "colours"
 
 
 @pytest.fixture(scope="session")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """submissions/colours of a detector that the project does not know, with its detector.py."""
     root = tmp_path_factory.mktemp("honest")
     known = dict(DETECTORS.targets)
@@ -39,7 +39,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     finally:
         DETECTORS.__dict__["targets"] = known
     about = About(author=("A. Author",), licence="CC0-1.0", name="Nearest colours")
-    yield make_submission(root / "run", SLUG, root / "submissions", about, detector=None, code=HONEST, update=False)
+    return make_submission(root / "run", SLUG, root / "submissions", about, detector=None, code=HONEST, update=False)
 
 
 def copy(honest: Path, root: Path) -> Path:
@@ -67,6 +67,17 @@ def edit_text(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+
+
+def pixels_path(folder: Path) -> Path:
+    return folder / "evidence" / f"{STEM}.pixel.parquet"
+
+
+def edit_pixels(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change the pixel evidence and its digest."""
+    path = pixels_path(folder)
+    write_evidence(path, change(pd.read_parquet(path)), PIXEL_COLUMNS)
+    edit_result(folder, lambda d: d["evidence"][1].update(sha256=digest_file(path)))
 
 
 def seal(folder: Path) -> None:

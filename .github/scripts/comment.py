@@ -38,7 +38,7 @@ def comment(verdict: object) -> str:
     accepted = data.get("accepted") is True
     title = f"Submission {plain(data.get('slug'), 63)}: {'accepted' if accepted else 'refused'}"
     steps = data.get("steps")
-    ladder = " -> ".join(plain(s, 20) for s in steps[:6]) if isinstance(steps, list) else ""
+    ladder = ", ".join(plain(s, 20) for s in steps[:6]) if isinstance(steps, list) else ""
     return "\n".join(["```", title, f"ladder: {ladder}", "", *lines, "```", ""])
 
 
