@@ -230,7 +230,7 @@ def detector_ref(detector: Detector, spec: DetectorSpec) -> DetectorRef:
         paper=card.paper,
         url=card.url,
         licence=card.licence,
-        training_data=card.training_data,
+        training_data=getattr(extractor, "training_data", "") or card.training_data,
         config={name: tuple(v) if isinstance(v, list) else v for name, v in detector.config.items()},
         weights=dict(extractor.weights) if extractor is not None else {},
         flags=Flags(**flags, random_weights=random),
@@ -254,6 +254,9 @@ def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
 
 
 def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
+    from benchmark.audit import audit
+
+    warnings = {found.category: found.warning for found in audit(planned.dataset, planned.manifest)}
     for category in planned.categories:
         episodes = [e for (name, _, _), e in sorted(planned.episodes.items()) if name == category]
         if not episodes:
@@ -265,6 +268,7 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             anomalies=sum(s.label == 1 for s in query),
             empty_masks=sum(s.label == 1 and not s.masks for s in query) if planned.dataset.info.has_masks else 0,
             supports=tuple(support_ref(e) for e in episodes),
+            warnings=tuple(text for text in [warnings.get(category)] if text),
         )
 
 

@@ -5,40 +5,43 @@ Every check reads stored facts, so the badge can be computed again from the evid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.metrics.outcome import Floats
+from benchmark.metrics.ranking import auroc_value
 from benchmark.results import AttackRef, Check, Validity
+from benchmark.statistics.bootstrap import macro_auroc_replicates, percentile_interval
+from benchmark.statistics.intervals import Interval
 from benchmark.types.attack import Knowledge
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from benchmark.types.detector import Card, Prediction
+    from benchmark.types.detector import Card
 
-Scores = NDArray[np.float64]
 Status = Literal["pass", "amber", "red", "skipped"]
+
+Pairs = Mapping[str, tuple[NDArray[np.int64], Floats]]
 
 GREY = 128
 """At n = 128 one uniform grey image lies in every ball, so no detector can be right more often than not."""
 MAX_DEAD = 0.05
-REPLICATES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Scores of one attack at one epsilon on the images of one episode, with the clean scores of the same images.
+    """Scores of one attack at one epsilon on the images of one episode.
 
     Attributes:
         attack: Attack name.
         epsilon: Grey levels.
         labels: [N] 0 or 1.
-        clean: [N] clean scores.
         scores: [N] scores under the attack (two-sided goal).
         sample_ids: N ids; they pair conditions of the same episode.
         episode: Names the episode (category, shots, seed); conditions are compared within it.
@@ -47,8 +50,7 @@ class Condition:
     attack: str
     epsilon: int
     labels: NDArray[np.int64]
-    clean: Scores
-    scores: Scores
+    scores: Floats
     sample_ids: tuple[str, ...]
     episode: str = ""
 
@@ -108,35 +110,30 @@ def validity_of(
 
 
 def conditions_of(scores: pd.DataFrame) -> Iterator[Condition]:
-    """Attacked score vectors of evidence rows, each joined with the clean scores of its images."""
+    """Attacked score vectors of evidence rows, in the order of the sample ids."""
     episode = ["category", "shots", "seed"]
-    keys = [*episode, "sample_id"]
-    clean = scores[scores["attack"].isna()].set_index(keys)["score"]
     attacked = scores[(scores["attack"].notna()) & (scores["goal"] == "two_sided")]
     for (attack, epsilon, *which), rows in attacked.groupby(["attack", "epsilon", *episode], observed=True):
+        rows = rows.sort_values("sample_id")
         yield Condition(
             attack=str(attack),
             epsilon=int(str(epsilon).partition("/")[0]),
             labels=rows["label"].to_numpy(np.int64),
-            clean=clean.reindex(rows.set_index(keys).index).to_numpy(np.float64),
             scores=rows["score"].to_numpy(np.float64),
             sample_ids=tuple(rows["sample_id"]),
             episode="/".join(map(str, which)),
         )
 
 
-def two_sided_auroc(labels: NDArray[np.int64], scores: Scores) -> float | None:
-    """Share of (anomaly, normal) pairs in the right order; ties count 0. None without both classes."""
-    if len(set(labels.tolist())) < 2:
-        return None
-    return float((scores[labels == 1][:, None] > scores[labels == 0][None]).mean())
+def repeat_error(scores: Mapping[str, float], again: Mapping[str, float]) -> float:
+    """Largest difference of two score calls on the same images, relative to the range of all scores (0 = same bits).
 
-
-def repeat_error(predict: Callable[[Tensor], Prediction], images: Tensor) -> float:
-    """Largest difference of two score calls on the same images, relative to the scores' range (0 = the same bits)."""
-    first, second = (predict(images).score.double() for _ in range(2))
-    span = float(first.max() - first.min()) or 1.0
-    return float((first - second).abs().max()) / span
+    Args:
+        scores: Sample id -> score of the whole clean set.
+        again: Sample id -> score of a second call on some of it.
+    """
+    span = max(scores.values()) - min(scores.values()) or 1.0
+    return max(abs(scores[name] - value) for name, value in again.items()) / span
 
 
 def dead_share(dead: Tensor, clean: Tensor, labels: Tensor) -> float:
@@ -225,12 +222,13 @@ def controls_weakest(facts: Facts) -> Check:
 def beats_noise(facts: Facts) -> Check:
     """The white box is significantly stronger than noise at the largest epsilon where both ran."""
     name, noise = "beats_noise", {name for name, knowledge in facts.knowledge.items() if knowledge == "none"}
-    found = [(epsilon, *paired_interval(pairs)) for _, epsilon, pairs in _paired(facts, noise, _on_the_score(facts))]
+    found = [(epsilon, attack, pairs) for attack, epsilon, pairs in _paired(facts, noise, _on_the_score(facts))]
     if not found:
         return _check(name, "skipped", "noise and white box were not run on the same images")
-    epsilon, low, high = max(found)
-    text = f"AUROC of the white box minus noise, [{low:+.3f}, {high:+.3f}] at {epsilon}/255"
-    return _check(name, "pass" if high < 0 else "amber", text)
+    epsilon, attack, pairs = max(found, key=lambda item: item[0])
+    gap = paired_interval(pairs)
+    text = f"AUROC of the white box minus {attack}, [{gap.low:+.3f}, {gap.high:+.3f}] at {epsilon}/255"
+    return _check(name, "pass" if gap.high < 0 else "amber", text)
 
 
 def more_steps_help(facts: Facts) -> Check:
@@ -260,8 +258,8 @@ def _auroc_by_attack(conditions: Sequence[Condition], facts: Facts, knowledge: s
     """Macro mean over episodes of each attack's two-sided AUROC."""
     found: dict[str, list[float]] = {}
     for c in conditions:
-        value = two_sided_auroc(c.labels, c.scores)
-        if facts.knowledge[c.attack] in knowledge and value is not None:
+        if facts.knowledge[c.attack] in knowledge and len(set(c.labels.tolist())) == 2:
+            value = auroc_value(c.scores[c.labels == 1], c.scores[c.labels == 0], ties="lost")
             found.setdefault(c.attack, []).append(value)
     return {attack: float(np.mean(values)) for attack, values in found.items()}
 
@@ -269,8 +267,9 @@ def _auroc_by_attack(conditions: Sequence[Condition], facts: Facts, knowledge: s
 def _compare(facts: Facts, name: str, words: str, weaker: set[str], stronger: set[str], *, failed: Status) -> Check:
     """Fails if a supposedly weaker attack gives a significantly lower AUROC than the stronger ones, image by image."""
     found = [
-        (*paired_interval(pairs), f"{attack} at {epsilon}/255")
+        (interval.low, interval.high, f"{attack} at {epsilon}/255")
         for attack, epsilon, pairs in _paired(facts, weaker, stronger)
+        for interval in [paired_interval(pairs)]
     ]
     if not found:
         return _check(name, "skipped", f"{words}: not run on the same images")
@@ -279,16 +278,7 @@ def _compare(facts: Facts, name: str, words: str, weaker: set[str], stronger: se
     return _check(name, failed if low > 0 else "pass", text)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """The same images of one episode under two attacks."""
-
-    labels: NDArray[np.int64]
-    strong: Scores
-    weak: Scores
-
-
-def _paired(facts: Facts, weaker: set[str], stronger: set[str]) -> Iterator[tuple[str, int, list[Pair]]]:
+def _paired(facts: Facts, weaker: set[str], stronger: set[str]) -> Iterator[tuple[str, int, Pairs]]:
     """For each weaker attack and epsilon: its episodes, paired with the per-image worst of the stronger attacks."""
     by_key: dict[tuple[str, int], list[Condition]] = {}
     for c in facts.conditions:
@@ -296,13 +286,14 @@ def _paired(facts: Facts, weaker: set[str], stronger: set[str]) -> Iterator[tupl
     for (attack, epsilon), weak_conditions in sorted(by_key.items()):
         if attack in weaker and epsilon != GREY:
             strong = [c for name in sorted(stronger) for c in by_key.get((name, epsilon), [])]
-            pairs = [pair for c in weak_conditions if (pair := _pair(c, strong)) is not None]
+            found = [(c.episode, _pair(c, strong)) for c in weak_conditions]
+            pairs = {episode: pair for episode, pair in found if pair is not None}
             if pairs:
                 yield attack, epsilon, pairs
 
 
-def _pair(weak: Condition, strong: Sequence[Condition]) -> Pair | None:
-    """Common images of a condition and of the stronger ones of its episode; None without both classes among them."""
+def _pair(weak: Condition, strong: Sequence[Condition]) -> tuple[NDArray[np.int64], Floats] | None:
+    """Labels [n] and scores [2, n] (stronger, weaker) of the common images of an episode; None without both classes."""
     rivals = [dict(zip(c.sample_ids, c.scores.tolist(), strict=True)) for c in strong if c.episode == weak.episode]
     rows = [i for i, name in enumerate(weak.sample_ids) if any(name in rival for rival in rivals)]
     labels = weak.labels[rows]
@@ -312,19 +303,14 @@ def _pair(weak: Condition, strong: Sequence[Condition]) -> Pair | None:
     for row in rows:
         found = [rival[weak.sample_ids[row]] for rival in rivals if weak.sample_ids[row] in rival]
         harmful.append(min(found) if weak.labels[row] else max(found))
-    return Pair(labels, np.array(harmful), weak.scores[rows])
+    return labels, np.stack([np.array(harmful), weak.scores[rows]])
 
 
-def paired_interval(pairs: Sequence[Pair], *, replicates: int = REPLICATES) -> tuple[float, float]:
-    """95 % interval of the macro mean of AUROC(strong) - AUROC(weak), images resampled within episode and label."""
-    random = np.random.default_rng(0)
-    total = np.zeros(replicates)
-    for pair in pairs:
-        positive, negative = pair.labels == 1, pair.labels == 0
-        weights = [
-            random.multinomial(n, np.full(n, 1 / n), replicates) / n for n in (int(positive.sum()), int(negative.sum()))
-        ]
-        wins = [(s[positive][:, None] > s[negative][None]).astype(float) for s in (pair.strong, pair.weak)]
-        total += ((weights[0] @ (wins[0] - wins[1])) * weights[1]).sum(axis=1)
-    low, high = np.quantile(total / len(pairs), [0.025, 0.975])
-    return float(low), float(high)
+def paired_interval(pairs: Pairs) -> Interval:
+    """95 % bootstrap interval of the macro mean over episodes of AUROC(stronger) - AUROC(weaker), ties lost.
+
+    Args:
+        pairs: Episode -> labels [n] and scores [2, n] (stronger, weaker) of the same images.
+    """
+    stronger, weaker = macro_auroc_replicates(pairs, "diagnostics", ties="lost")
+    return percentile_interval(stronger - weaker)

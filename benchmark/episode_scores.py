@@ -61,12 +61,22 @@ class EpisodeScores:
         except NotApplicableError as error:
             return error
 
-    def mapped(self, calibrator: str, scores: Floats) -> Floats | NotApplicableError:
-        """Probabilities [n] of any scores of these images, from the calibrators of the other folds' clean scores."""
+    def clean_probabilities(self, calibrator: str) -> Floats | NotApplicableError:
+        """Cross-fitted probabilities [n] of the clean scores, or why there are none."""
         try:
-            return crossfit_probabilities(CALIBRATORS[calibrator], self.clean, self.labels, self.folds, scores)
+            return crossfit_probabilities(CALIBRATORS[calibrator], self.clean, self.labels, self.folds)
         except NotApplicableError as error:
             return error
+
+    @cached_property
+    def platt(self) -> dict[Condition, Floats] | NotApplicableError:
+        """Cross-fitted Platt probabilities [n] of every condition (fitted on the other fold's clean scores)."""
+        stacked = np.stack(list(self.scores.values()))
+        try:
+            mapped = crossfit_probabilities(CALIBRATORS["platt"], self.clean, self.labels, self.folds, stacked)
+        except NotApplicableError as error:
+            return error
+        return dict(zip(self.scores, mapped, strict=True))
 
     @cached_property
     def sets(self) -> Bools | NotApplicableError:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from benchmark.calibration.calibrators import CALIBRATORS
-from benchmark.episode_scores import Condition, EpisodeScores, grey_levels
+from benchmark.episode_scores import CLEAN, Condition, EpisodeScores, grey_levels
 from benchmark.errors import NotApplicableError
 from benchmark.metrics import METRICS
 from benchmark.metrics.outcome import Bools, Floats, MetricOutcome
@@ -39,15 +39,24 @@ class Rows:
     """One score per image of an episode, under one view.
 
     Attributes:
+        condition: Where the attacked scores come from; clean for the clean view and the derived worst case.
         values: Scores [n].
         kept: Images that count, bool [n] (an audit subset leaves some out).
         attacked: Images whose score is an attacked one, bool [n].
     """
 
     episode: EpisodeScores
+    condition: Condition
     values: Floats
     kept: Bools
     attacked: Bools
+
+    def platt(self) -> Floats | NotApplicableError:
+        """Cross-fitted Platt probabilities [n] of the view."""
+        found = self.episode.platt
+        if isinstance(found, NotApplicableError):
+            return found
+        return np.where(self.attacked, found[self.condition], found[CLEAN])
 
     def outcome(self, metric: str) -> MetricOutcome:
         """A ranking metric of the kept rows."""
@@ -58,9 +67,10 @@ def view(episode: EpisodeScores, condition: Condition, goal: Goal | None) -> Row
     """The rows of a condition; ``evasion`` attacks the anomalies only, ``false_alarm`` the normals only."""
     kept = episode.covered(condition)
     if goal is None:
-        return Rows(episode, episode.clean, kept, np.zeros_like(kept))
+        return Rows(episode, CLEAN, episode.clean, kept, np.zeros_like(kept))
     target = {"two_sided": kept, "evasion": kept & episode.labels, "false_alarm": kept & ~episode.labels}[goal]
-    return Rows(episode, np.where(target, episode.scores[condition], episode.clean), kept, target)
+    values = np.where(target, episode.scores[condition], episode.clean)
+    return Rows(episode, condition, values, kept, target)
 
 
 def worst_view(episode: EpisodeScores, attacks: frozenset[str], level: int) -> Rows:
@@ -72,7 +82,7 @@ def worst_view(episode: EpisodeScores, attacks: frozenset[str], level: int) -> R
     ]
     everything = np.ones(len(episode.ids), bool)
     values = worst_case(episode.labels, episode.clean, np.array(attacked).reshape(-1, len(episode.ids)))
-    return Rows(episode, values, everything, everything)
+    return Rows(episode, CLEAN, values, everything, everything)
 
 
 def clean_metrics(rows: Rows) -> dict[str, MetricOutcome]:
@@ -81,7 +91,7 @@ def clean_metrics(rows: Rows) -> dict[str, MetricOutcome]:
     found = {name: rows.outcome(name) for name in RANKING_CLEAN}
     found |= decision_metrics(rows, (*DECISIONS, "flag_everything_f1"))
     for calibrator in CALIBRATORS:
-        probabilities = e.mapped(calibrator, e.clean)
+        probabilities = e.clean_probabilities(calibrator)
         for name in PROPER:
             found[suffixed(name, calibrator)] = _of(name, e, probabilities)
     found |= _selective(rows)
@@ -124,7 +134,7 @@ def _of(metric: str, e: EpisodeScores, given: Floats | Bools | NotApplicableErro
 def _selective(rows: Rows) -> dict[str, MetricOutcome]:
     """Risk-coverage areas of the decision p > 1/2 with confidence max(p, 1 - p)."""
     e = rows.episode
-    p = e.mapped("platt", e.clean)
+    p = rows.platt()
     if isinstance(p, NotApplicableError):
         return {name: MetricOutcome(None, len(e.ids), str(p)) for name in ("aurc", "augrc")}
     errors, confidence = (p > 0.5) != e.labels, np.maximum(p, 1 - p)
@@ -134,13 +144,12 @@ def _selective(rows: Rows) -> dict[str, MetricOutcome]:
 def _flag(rows: Rows) -> dict[str, MetricOutcome]:
     """How well the Platt entropy tells the attacked images from the same images clean."""
     e, hit = rows.episode, rows.attacked
-    clean = e.mapped("platt", e.clean)
-    attacked = e.mapped("platt", np.where(hit, rows.values, e.clean))
+    attacked = rows.platt()
 
     def flag(name: str) -> MetricOutcome:
-        if isinstance(clean, NotApplicableError) or isinstance(attacked, NotApplicableError):
-            return MetricOutcome(None, int(hit.sum()), str(clean))
-        return _function(name)(entropy(clean[hit]), entropy(attacked[hit]), e.folds[hit])
+        if isinstance(attacked, NotApplicableError) or isinstance(e.platt, NotApplicableError):
+            return MetricOutcome(None, int(hit.sum()), str(attacked))
+        return _function(name)(entropy(e.platt[CLEAN][hit]), entropy(attacked[hit]), e.folds[hit])
 
     return {name: flag(name) for name in ("entropy_auroc", "entropy_fpr95")}
 
@@ -169,13 +178,12 @@ def _of_pooled(
 
 
 def _pooled(all_rows: Sequence[Rows], calibrator: str) -> Floats | NotApplicableError:
-    """Cross-fitted probabilities of the kept rows of all categories."""
+    """Cross-fitted probabilities of the kept rows of all categories; other calibrators than Platt only clean."""
     parts = []
     for rows in all_rows:
-        e = rows.episode
-        p = e.mapped(calibrator, np.where(rows.kept, rows.values, e.clean))
+        p = rows.platt() if calibrator == "platt" else rows.episode.clean_probabilities(calibrator)
         if isinstance(p, NotApplicableError):
-            return NotApplicableError(f"{e.category}: {p}")
+            return NotApplicableError(f"{rows.episode.category}: {p}")
         parts.append(p[rows.kept])
     return np.concatenate(parts)
 

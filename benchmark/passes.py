@@ -17,28 +17,33 @@ def jobs_of(
     planned: PlannedDataset, stored: Set[str], track: Track, selection: Selection, bench: Workbench
 ) -> Iterator[Job]:
     """One job for each category that misses cells."""
-    info = planned.dataset.info
     for category in planned.categories:
         mine = [c for c in planned.cells if c.samples[0].category == category]
         missing = [c for c in mine if c.address not in stored]
-        if not missing:
-            continue
-        episodes = tuple(
-            EpisodeSpec(e.shots, e.seed, e.support) for (name, _, _), e in planned.episodes.items() if name == category
-        )
-        yield Job(
-            dataset=info.name,
-            root=selection.data_root,
-            category=category,
-            class_name=info.class_names.get(category, category),
-            canonical_edge=track.canonical_edge,
-            chunk_size=track.chunk_size,
-            device=selection.device,
-            query=next(e.query for (name, _, _), e in planned.episodes.items() if name == category),
-            episodes=episodes,
-            passes=tuple(_passes(missing, track, bench)),
-            clean={(c.detector.label, c.shots, c.seed): c.address for c in mine if c.attack is None},
-        )
+        if missing:
+            yield job_of(planned, category, track, selection, tuple(_passes(missing, track, bench)))
+
+
+def job_of(
+    planned: PlannedDataset, category: str, track: Track, selection: Selection, passes: tuple[PassSpec, ...]
+) -> Job:
+    """The job of one category with the given passes."""
+    info = planned.dataset.info
+    episodes = [e for (name, _, _), e in planned.episodes.items() if name == category]
+    clean = [c for c in planned.cells if c.attack is None and c.samples[0].category == category]
+    return Job(
+        dataset=info.name,
+        root=selection.data_root,
+        category=category,
+        class_name=info.class_names.get(category, category),
+        canonical_edge=track.canonical_edge,
+        chunk_size=track.chunk_size,
+        device=selection.device,
+        query=episodes[0].query,
+        episodes=tuple(EpisodeSpec(e.shots, e.seed, e.support) for e in episodes),
+        passes=passes,
+        clean={(c.detector.label, c.shots, c.seed): c.address for c in clean},
+    )
 
 
 def _passes(cells: Iterable[CellSpec], track: Track, bench: Workbench) -> Iterator[PassSpec]:

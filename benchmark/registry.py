@@ -89,6 +89,7 @@ def load_attribute(target: str) -> Any:
 DETECTORS: Registry[Any] = Registry(
     "detector",
     {
+        "ad_dinov3": "detectors.ad_dinov3.detector:ADDINOv3",
         "anomalib": "detectors.anomalib_adapter:AnomalibModel",
         "anomalyclip": "detectors.clip.anomalyclip:AnomalyCLIP",
         "anomalydino": "detectors.anomalydino:AnomalyDINO",
@@ -124,6 +125,7 @@ ATTACKS: Registry[Any] = Registry(
         "gaussian_noise": "attacks.noise:GaussianNoise",
         "mask_flip": "attacks.objectives:MaskFlip",
         "mi_fgsm_head": "attacks.head:MIFGSMHead",
+        "nes_score": "attacks.nes:NESScore",
         "pgd_head": "attacks.head:PGDHead",
         "pgd_head_oracle": "attacks.head:PGDHeadOracle",
         "pgd_map": "attacks.objectives:PGDMap",

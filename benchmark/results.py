@@ -178,10 +178,15 @@ class MetricValue(Strict):
 
 
 class Replicates(Strict):
-    """Seeded paired bootstrap replicates of a headline number: the same resamples for every detector."""
+    """Seeded paired bootstrap replicates of a headline number: the same resamples for every detector.
+
+    ``auroc`` is clean; ``auroc_robust`` is the worst case at ``epsilon`` (None = clean scores, ties lost), one entry
+    for each budget of R, so that a board can average over data sets before R clips.
+    """
 
     metric: Name
     shots: Count
+    epsilon: Epsilon | None = None
     values: Annotated[tuple[Real, ...], Field(max_length=1000)]
 
 

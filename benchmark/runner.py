@@ -67,6 +67,18 @@ class Chunk:
         return self.batch.sample_ids
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Images of one chunk before and after an attack, with what the detector says of them."""
+
+    samples: tuple[Sample, ...]
+    masks: Tensor
+    clean: Tensor
+    attacked: Tensor
+    before: Prediction
+    after: Prediction
+
+
 @dataclass
 class _Cost:
     """What the attack of a pass spent, and the images on which it never saw a gradient."""
@@ -115,7 +127,7 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
         Cells as they complete, and failures; a failing pass does not stop the others.
     """
     prepare_device(job.device)
-    bench = _JobBench(job, dict(known))
+    bench = JobBench(job, dict(known))
     for spec in job.passes:
         started = time.perf_counter()
         try:
@@ -135,7 +147,7 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
                 yield replace(done, seconds=seconds)
 
 
-class _JobBench:
+class JobBench:
     """The live objects of one job: images, detectors, fits and surrogate heads, each made once."""
 
     def __init__(self, job: Job, known: dict[str, Cell]) -> None:
@@ -165,7 +177,21 @@ class _JobBench:
                 wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
                 self._score(wanted, chunk, images, tallies)
         facts = cost.per_image(len(spec.samples) * len(spec.epsilons)) | self._dead(spec, cost)
-        return [(cell, _finish(cell, tallies[cell.address], facts | self._repeat(cell))) for cell in spec.cells]
+        repeats = self._repeat(spec, tallies)
+        return [
+            (cell, _finish(cell, tallies[cell.address], facts | repeats.get(cell.address, {}))) for cell in spec.cells
+        ]
+
+    def examples(self, spec: PassSpec) -> Iterator[Example]:
+        """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
+        assert spec.source is not None
+        for chunk in self._chunks(spec.samples):
+            fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
+            before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
+            for _, images in self._images(spec, chunk, _Cost()):
+                after = self._predict(fitted, images.float() / 255.0, chunk.ids, {})
+                assert chunk.batch.masks is not None
+                yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
 
     def _dead(self, spec: PassSpec, cost: _Cost) -> dict[str, float]:
         """Share of images that gave a white-box attack no gradient although their score could still move."""
@@ -178,17 +204,17 @@ class _JobBench:
         labels = torch.tensor([s.label for s in spec.samples])
         return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
 
-    def _repeat(self, cell: CellSpec) -> dict[str, float]:
-        """How far two score calls on the first chunk differ (clean cells)."""
-        if cell.attack is not None:
+    def _repeat(self, spec: PassSpec, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
+        """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
+        if spec.attack is not None:
             return {}
-        chunk = next(self._chunks(cell.samples))
-        fitted = self.fitted(cell.detector, cell.shots, cell.seed)
-
-        def predict(images: Tensor) -> Prediction:
-            return self._predict(fitted, images, chunk.ids, {})
-
-        return {"repeat_error": repeat_error(predict, chunk.batch.images.float() / 255.0)}
+        chunk = next(self._chunks(spec.samples))
+        again = {cell.address: _Tally() for cell in spec.cells}
+        self._score(spec.cells, chunk, chunk.batch.images, again)
+        return {
+            address: {"repeat_error": repeat_error(tallies[address].scores, tally.scores)}
+            for address, tally in again.items()
+        }
 
     def _images(self, spec: PassSpec, chunk: Chunk, cost: _Cost) -> Iterator[tuple[int, Tensor]]:
         if spec.attack is None:

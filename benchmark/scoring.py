@@ -157,33 +157,44 @@ class ShotsTable:
     # ---- the headline ---------------------------------------------------------------------------------------
 
     def replicates(self) -> list[Replicates]:
-        """Stored paired replicates: clean AUROC, and R at the ranked support size."""
+        """Stored paired replicates: clean AUROC; at the ranked support size the worst-case AUROCs and R."""
         if not self.rules.has_normals:
             return []
         clean = self._bootstrap([view(e, CLEAN, None) for e in self.episodes], "auroc", REPLICATES)
         if clean is None:
             return []
         found = [Replicates(metric="auroc", shots=self.shots, values=_rounded(clean))]
-        if self._is_ranked:
-            robust = self._robust_replicates(REPLICATES)
-            if robust is not None:
-                found.append(Replicates(metric="robust_score", shots=self.shots, values=_rounded(robust)))
+        areas = self._worst_replicates(REPLICATES) if self._is_ranked else None
+        if areas is not None:
+            for level, part in areas.items():
+                epsilon = f"{level}/255" if level else None
+                found.append(
+                    Replicates(metric="auroc_robust", shots=self.shots, epsilon=epsilon, values=_rounded(part))
+                )
+            robust = robust_score(np.stack(list(areas.values())))
+            found.append(Replicates(metric="robust_score", shots=self.shots, values=_rounded(robust)))
         return found
 
-    def _robust_replicates(self, resamples: int) -> Floats | None:
-        levels = (0, *self.rules.ranked_epsilons)
-        parts = [self._bootstrap(self._worst_rows(level), "auroc_robust", resamples) for level in levels]
-        whole = [part for part in parts if part is not None]
-        return robust_score(np.stack(whole)) if len(whole) == len(parts) else None
+    def _worst_replicates(self, resamples: int) -> dict[int, Floats] | None:
+        """Replicates of the worst-case auroc_robust at every budget of R, 0 = clean."""
+        found: dict[int, Floats] = {}
+        for level in (0, *self.rules.ranked_epsilons):
+            part = self._bootstrap(self._worst_rows(level), "auroc_robust", resamples)
+            if part is None:
+                return None
+            found[level] = part
+        return found
 
     def _robust_value(self) -> MetricValue:
         """R: mean over budgets of max(0, 2A - 1); A is the macro mean of the worst-case auroc_robust."""
         means = [self._mean_of(self._worst_rows(n), "auroc_robust") for n in (0, *self.rules.ranked_epsilons)]
         undefined = next((m for m in means if m.value is None), None)
-        areas = np.array([m.value for m in means], float)
-        outcome = undefined or MetricOutcome(float(robust_score(areas)), means[0].n)
+        values = np.array([m.value for m in means], float)
+        outcome = undefined or MetricOutcome(float(robust_score(values)), means[0].n)
         where = {"attack": WORST, "goal": "two_sided"}
-        return self._value("robust_score", [outcome], where, _interval(self._robust_replicates(RESAMPLES)))
+        areas = self._worst_replicates(RESAMPLES)
+        robust = None if areas is None else robust_score(np.stack(list(areas.values())))
+        return self._value("robust_score", [outcome], where, _interval(robust))
 
     def _mean_of(self, rows: Sequence[Rows], metric: str) -> MetricOutcome:
         outcomes = [r.outcome(metric) for r in rows]

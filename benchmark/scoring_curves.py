@@ -57,7 +57,10 @@ def _whole(episodes: Sequence[EpisodeScores]) -> list[Condition]:
 def _pooled(episodes: Sequence[EpisodeScores], calibrator: str, condition: Condition) -> tuple[Bools, Floats] | None:
     parts = []
     for e in episodes:
-        mapped = e.mapped(calibrator, e.scores[condition])
+        if calibrator != "platt":
+            mapped = e.clean_probabilities(calibrator)
+        else:
+            mapped = e.platt if isinstance(e.platt, NotApplicableError) else e.platt[condition]
         if isinstance(mapped, NotApplicableError):
             return None
         parts.append(mapped)

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmark.collect import Collected, collect
 from benchmark.environment import peak_memory_bytes
 from benchmark.executors import executor
+from benchmark.gallery import write_galleries
 from benchmark.jobs import CellSpec
 from benchmark.jsonio import atomic_write
 from benchmark.planner import Plan, Selection, make_plan
@@ -85,6 +86,8 @@ def run_track(track: Track, selection: Selection, out: Path, *, executor_name: s
             peak_memory_bytes=summary.peak_memory,
         )
         summary.results = list(collect(plan, store, bench, out, summary.failures, timing))
+        if summary.done:
+            write_galleries(plan, bench, {r.detector: r.path.parents[1] for r in summary.results})
     return summary
 
 

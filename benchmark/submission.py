@@ -181,7 +181,7 @@ def load_submission(folder: Path) -> Submission:
         raise ResultError(f"{path} is missing; every submission has one")
     try:
         data = canonical_json(tomllib.loads(_read(path).decode()))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (tomllib.TOMLDecodeError, TypeError, ValueError, RecursionError) as error:
         raise ResultError(f"{path}: not valid TOML of text, numbers and lists ({error})") from error
     submission = _validate(Submission, data, path)
     if submission.slug != folder.name:

@@ -10,6 +10,19 @@ _OPENAI_CLIP = "CLIP: 400 M image-text pairs (OpenAI, not published)"
 
 _ALL = (
     Card(
+        name="ad_dinov3",
+        version=1,
+        title="AD-DINOv3",
+        summary="DINOv3 patch tokens of four layers, adapted to CLIP's text space and compared with two texts.",
+        paper="Yuan, Ye, Chen, Gao: AD-DINOv3, 2025",
+        url="https://arxiv.org/abs/2509.14084",
+        licence="none stated (code); DINOv3 License (backbone); MIT (CLIP weights)",
+        training_data=f"DINOv3: LVD-1689M images, no labels; {_OPENAI_CLIP}; adapters: a labelled auxiliary test split",
+        zero_shot=True,
+        few_shot=False,
+        auxiliary_labels=True,
+    ),
+    Card(
         name="anomalib",
         version=1,
         title="anomalib adapter",

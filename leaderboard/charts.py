@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from leaderboard.record import SCALE
 from leaderboard.svg import Frame, figure, marker, number, path, place_labels, spread, tag, text
 
 NAMED = 40
@@ -205,4 +206,4 @@ def dumbbell(clean: int | None, attacked: int | None) -> Markup:
 
 
 def _glyph_x(value: int) -> str:
-    return number(3 + 94 * value / 10_000)
+    return number(3 + 94 * value / SCALE)

@@ -23,7 +23,7 @@ class Column(Strict):
         metrics: Metric names, of which the first one that is stored is shown. Empty = no metric.
         when: Clean scores, scores under the view's attack, or a summary over budgets (R).
         better: Which end is good.
-        unit: "score" (ten-thousandths inside, three decimals shown) or what else is printed.
+        unit: "score" (three decimals shown) or what else is printed.
         shown: Visible unless the reader chooses otherwise.
         help: Definition in one or two sentences.
     """

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from benchmark.results import EntropyHistogram, MetricValue, Reliability, RunResult
 from leaderboard.charts import Point, Series, curves, histogram, reliability
 from leaderboard.read import Entry
-from leaderboard.record import WORST_CASE, Cell, Condition, Record, quantum
+from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, Record, quantum
 from leaderboard.table import HEADLINE_LEVEL
 from leaderboard.words import DASH, GOALS, attack_name, condition_words, score, shots_words
 
@@ -197,7 +197,7 @@ def _heat_cell(cell: Cell) -> tuple[str, str, str]:
 
 def heat(cell: Cell) -> str:
     """Colour class of an AUROC: q0 for 0.0 to q9 for 0.9 and above."""
-    return "none" if cell.value is None else f"q{min(max(cell.value, 0) // 1000, 9)}"
+    return "none" if cell.value is None else f"q{min(max(cell.value, 0) * 10 // SCALE, 9)}"
 
 
 def _numbers(values: list[MetricValue]) -> Iterable[NumberTable]:

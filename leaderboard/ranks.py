@@ -12,6 +12,8 @@ from leaderboard.columns import BY_KEY
 from leaderboard.record import SCALE, Cell
 from leaderboard.table import TrackTable, View, round_half_up
 
+REPLICATE_SCALE = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Rank:
@@ -40,13 +42,13 @@ def unranked(table: TrackTable, view: View, position: int) -> str | None:
 
 
 def replicates(table: TrackTable, dataset: str, position: int) -> tuple[int, ...]:
-    """Replicates of R in ten-thousandths, averaged over data sets; empty where a data set has none."""
+    """Replicates of R in 1 / REPLICATE_SCALE, averaged over data sets; empty where a data set has none."""
     row = table.rows[position]
     names = [n for n in table.names(dataset) if table.info[n].has_normals]
     stored = [row.datasets[n].replicates for n in names if n in row.datasets]
     if len(stored) < len(names) or not names or len({len(v) for v in stored} | {0}) != 2:
         return ()
-    return tuple(round_half_up(m * SCALE) for m in np.mean(np.array(stored), axis=0).tolist())
+    return tuple(round_half_up(m * REPLICATE_SCALE) for m in np.mean(np.array(stored), axis=0).tolist())
 
 
 def ranks(table: TrackTable, view: View) -> list[Rank]:
@@ -77,7 +79,8 @@ def league_ranks(values: Sequence[int], samples: Sequence[Sequence[int]]) -> lis
     places = [1 + sum(other > value for other in values) for value in values]
     if not all(samples) or len({len(s) for s in samples}) > 1:
         return [Rank(place) for place in places]
-    intervals = rank_intervals(values, [np.array(s, dtype=np.float64) for s in samples])
+    scaled = [value * REPLICATE_SCALE / SCALE for value in values]
+    intervals = rank_intervals(scaled, [np.array(s, dtype=np.float64) for s in samples])
     return [Rank(p, i.best, i.worst) if i else Rank(p) for p, i in zip(places, intervals, strict=True)]
 
 

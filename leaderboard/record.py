@@ -11,7 +11,7 @@ from leaderboard.columns import SHOWN_METRICS
 
 WORST_CASE = "worst_case"
 ROBUST_SCORE = "robust_score"
-SCALE = 10_000
+SCALE = 1_000_000
 
 Row = tuple[str, int, str | None, str | None, str | None, float | None, float | None, float | None, int, str | None]
 VALUE_FIELDS = ("metric", "shots", "attack", "goal", "epsilon", "value", "low", "high", "n", "reason")
@@ -35,7 +35,7 @@ R_CONDITION = Condition(WORST_CASE, "two_sided", None)
 
 
 class Cell(NamedTuple):
-    """One number in ten-thousandths with its interval, or none.
+    """One number in millionths with its interval, or none.
 
     ``note`` is the reason where there is no value, else what qualifies it; ``n`` counts the images behind it.
     """
@@ -48,7 +48,7 @@ class Cell(NamedTuple):
 
 
 def quantum(value: float | None) -> int | None:
-    """A value in ten-thousandths, halves up: pages, shards and browser then round alike."""
+    """A value in millionths, halves up: pages, shards and browser then round alike."""
     return None if value is None else int((value * SCALE + 0.5) // 1)
 
 

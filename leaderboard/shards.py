@@ -5,7 +5,7 @@
     data/<track>/<data set>-<shots>.<attack>.js        attacked columns by "goal budget"
     data/<track>/<data set>.replicates.js              replicates of R for rank intervals
 
-A cell is a value in ten-thousandths, or [value, low, high], or either with the index of a note in ``texts`` at the end:
+A cell is a value in millionths, or [value, low, high], or either with the index of a note in ``texts`` at the end:
 [value, note], [value, low, high, note]. The value of a missing number is null and its note the reason.
 """
 

@@ -25,10 +25,10 @@ BADGE_ORDER = ("green", "amber", "red")
 
 
 def score(value: int | None) -> str:
-    """Ten-thousandths as three decimals, halves up; a dash for None."""
+    """Millionths as three decimals, halves up; a dash for None."""
     if value is None:
         return DASH
-    thousandths = (value + 5) // 10
+    thousandths = (value + 500) // 1000
     sign = "−" if thousandths < 0 else ""
     return f"{sign}{abs(thousandths) // 1000}.{abs(thousandths) % 1000:03d}"
 
@@ -41,8 +41,8 @@ def interval(cell: Cell) -> str:
 
 
 def hundredths(value: int) -> str:
-    """Ten-thousandths as two decimals, halves up."""
-    rounded = (value + 50) // 100
+    """Millionths as two decimals, halves up."""
+    rounded = (value + 5000) // 10_000
     sign = "−" if rounded < 0 else ""
     return f"{sign}{abs(rounded) // 100}.{abs(rounded) % 100:02d}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -35,7 +37,7 @@ class Colours(Detector):
         licence="CC0-1.0",
         training_data="none",
     )
-    config = {"blocks": 8}
+    config: ClassVar[dict[str, int]] = {"blocks": 8}
 
     def fit(self, support: Support, *, seed: int) -> FittedColours:
         images = torch.stack(support.images()).float() / 255

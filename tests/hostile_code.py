@@ -130,8 +130,9 @@ WHEN_SCORING = {
     ),
     "the harness's frames patched from inside": (
         "no JSON object",
-        "import benchmark.verify.wire as w\nw.encode = lambda *_: (2).to_bytes(4, 'little') + (10).to_bytes(8, 'little') "
-        "+ b'[]' + (2).to_bytes(8, 'little') + b'{}'\nreturn Prediction(images.mean((1, 2, 3)))",
+        "import benchmark.verify.wire as w\n"
+        "w.encode = lambda *_: (2).to_bytes(4, 'little') + (10).to_bytes(8, 'little') + b'[]' "
+        "+ (2).to_bytes(8, 'little') + b'{}'\nreturn Prediction(images.mean((1, 2, 3)))",
     ),
     "a frame said to be of a million gigabytes": (
         "are allowed",

@@ -124,7 +124,7 @@ def test_folds_are_dealt_by_digest_within_the_label() -> None:
 
 @pytest.mark.parametrize("name", CALIBRATORS)
 @given(sample=st.integers(0, 99), shift=st.floats(-5, 5), flip=st.booleans())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_no_sample_reaches_its_own_calibrator_or_threshold(name: str, sample: int, shift: float, flip: bool) -> None:
     """Changing a sample's clean score or label leaves every mapping applied to its fold as it was."""
     scores, labels, ids = episode(8)

@@ -64,6 +64,13 @@ def run_blocks(tokens: Tensor) -> Tensor:
     return tokens
 
 
+def test_sentences_are_encoded_as_open_clip_does_with_all_the_padding() -> None:
+    sentences = ["a photo.", "a much longer photo of the flawless circuit board connector in the scene."]
+    with torch.no_grad():
+        expected = module().encode_text(open_clip.tokenize(sentences))
+    torch.testing.assert_close(text.encode(module(), sentences), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_prompt_counts_and_texts() -> None:
     assert len(text.NORMAL_STATES) == 7
     assert len(text.WINDOW_ABNORMAL_STATES) == 4

@@ -31,10 +31,10 @@ def comment(verdict: object) -> str:
     data = verdict if isinstance(verdict, dict) else {}
     findings = data.get("findings")
     rows = [row for row in findings if isinstance(row, dict)] if isinstance(findings, list) else []
-    lines = [
-        f"{STATUSES.get(str(row.get('status')), '?'):8s} {plain(row.get('check'), 20):20s} {plain(row.get('detail'), 300)}"
-        for row in rows[:MAX_ROWS]
-    ]
+    lines = []
+    for row in rows[:MAX_ROWS]:
+        status = STATUSES.get(str(row.get("status")), "?")
+        lines.append(f"{status:8s} {plain(row.get('check'), 20):20s} {plain(row.get('detail'), 300)}")
     accepted = data.get("accepted") is True
     title = f"Submission {plain(data.get('slug'), 63)}: {'accepted' if accepted else 'refused'}"
     steps = data.get("steps")

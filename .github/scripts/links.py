@@ -16,7 +16,7 @@ def addresses() -> dict[str, str]:
 
 
 def answers(url: str) -> str:
-    """"" or why not; the body is not downloaded."""
+    """ "" or why not; the body is not downloaded."""
     request = urllib.request.Request(url, headers={"Range": "bytes=0-0", "User-Agent": "trustad-link-check"})
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:

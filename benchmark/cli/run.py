@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from benchmark.cli.options import resolve_device, use_weights_dir
 from benchmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def run(
     json_summary
         Print the summary as JSON on stdout.
     """
-    if weights_dir is not None:
-        os.environ["TRUSTAD_WEIGHTS_DIR"] = str(weights_dir.resolve())
+    use_weights_dir(weights_dir)
     from benchmark.planner import Selection
     from benchmark.tracks import load_track
 
@@ -100,7 +99,7 @@ def run(
         limit=limit,
         backbone=backbone,
         data_root=data_root,
-        device=_device(device),
+        device=resolve_device(device),
     )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: give a whole number of at least 1")
@@ -214,11 +213,3 @@ def _check(option: str, chosen: object, allowed: set[str]) -> None:
         if value not in allowed:
             known = ", ".join(sorted(allowed, key=lambda t: (len(t), t)))
             raise UsageError(f"{option} {value}: not part of this track; it has {known or 'none'}")
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from benchmark.calibration.crossfit import Folds
-from benchmark.episode_scores import EpisodeScores, conditions_of
+from benchmark.episode_scores import CLEAN, EpisodeScores, conditions_of
 from benchmark.errors import NotApplicableError
 from benchmark.metrics.calibration_error import calibrated_eces, ece_value
 from benchmark.metrics.outcome import Bools, Floats
@@ -31,6 +32,7 @@ from benchmark.statistics.bootstrap import (
 
 ECE_RESAMPLES = 200
 METRICS = ("AUROC", "AP", "F1", "G-mean")
+T = TypeVar("T")
 RAW, HEADLINE = "minmax", "platt"
 
 
@@ -117,7 +119,7 @@ class Study:
         """Draws [1 + resamples] of NLL and Brier on clean images."""
 
         def losses_of(e: EpisodeScores, counts: Counts) -> Floats:
-            p = _given(e.mapped(calibrator, e.clean))
+            p = _given(e.clean_probabilities(calibrator))
             return mean_replicates(e.labels, np.stack([log_losses(e.labels, p), (p - e.labels) ** 2]), counts)
 
         nll, brier = self.macro(losses_of)
@@ -140,7 +142,7 @@ class Study:
         pooled = []
         for seed in self.seeds:
             mine = [e for e in self.episodes if e.seed == seed]
-            probabilities = [_given(e.mapped(calibrator, e.clean)) for e in mine]
+            probabilities = [_given(e.clean_probabilities(calibrator)) for e in mine]
             counts = np.concatenate([self.counts[e.category] for e in mine])
             pooled.append((np.concatenate([e.labels for e in mine]), np.concatenate(probabilities), counts))
         return pooled
@@ -156,7 +158,8 @@ class Study:
 
         def flag_of(e: EpisodeScores, counts: Counts) -> Floats:
             hit = np.ones_like(e.labels) if anomalous is None else e.labels == anomalous
-            levels = entropy(_given(e.mapped(HEADLINE, self._stack(e))))[:, hit]
+            platt = _given(e.platt)
+            levels = entropy(np.stack([platt[CLEAN], *(platt[condition] for condition in self.attacks)]))[:, hit]
             drawn = counts[hit]
             return np.stack([levels @ drawn / drawn.sum(axis=0), _flag_auroc(levels, e.folds[hit], drawn)])
 
@@ -178,7 +181,7 @@ def _flag_auroc(levels: Floats, folds: Folds, counts: Counts) -> Floats:
     return np.asarray(total / counts.sum(axis=0))
 
 
-def _given(found: Floats | NotApplicableError) -> Floats:
+def _given(found: T | NotApplicableError) -> T:
     if isinstance(found, NotApplicableError):
         raise found
     return found

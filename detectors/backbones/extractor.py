@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from benchmark.errors import NotApplicableError
 from benchmark.types import Features
 from detectors.backbones import Layers
+from detectors.backbones.weights import training_data
 
 PREPROCESSING = 1
 """Bumped whenever the same name would yield other features."""
@@ -73,6 +74,11 @@ class FrozenExtractor:
         """True where the weights are seeded: results are listed, never ranked."""
         return self.network.random_weights
 
+    @property
+    def training_data(self) -> str:
+        """What the weights saw, or "" where that is not known here."""
+        return training_data(self.name)
+
     def to(self, device: str) -> FrozenExtractor:
         """The same extractor on another device (the process keeps one copy of the weights per device)."""
         from detectors.backbones import build
@@ -86,10 +92,14 @@ class FrozenExtractor:
             NotApplicableError: If the images are smaller than one patch.
         """
         pixels, region = self._prepare(images.to(self.device))
+        maps, cls = self.network(self.normalised(pixels))
+        return Features(maps, cls, region)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, H, W] in [0, 1] -> the network's input, with the constants of its weights."""
         mean = pixels.new_tensor(self.network.mean)[:, None, None]
         std = pixels.new_tensor(self.network.std)[:, None, None]
-        maps, cls = self.network((pixels - mean) / std)
-        return Features(maps, cls, region)
+        return (pixels - mean) / std
 
     def _prepare(self, images: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
         """Resize, centre-crop, cut at the bottom and right to the multiple; and the region that is left."""

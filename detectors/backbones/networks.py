@@ -50,6 +50,11 @@ class ViTNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Normalised images -> (tokens [B, h, w, D] per layer, CLS token [B, D] of the deepest or None)."""
+        maps, cls = self.levels(images)
+        return maps, cls[-1] if cls else None
+
+    def levels(self, images: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Normalised images -> (tokens [B, h, w, D], CLS token [B, D]) per layer; no CLS where the model has none."""
         rows, columns = (edge // self.multiple for edge in images.shape[-2:])
         if self._release is not None:
             self._release.set(rows, columns)
@@ -64,9 +69,8 @@ class ViTNetwork(nn.Module):
         )
         pairs = [output if isinstance(output, tuple) else (output, None) for output in outputs]
         maps = tuple(tokens.reshape(len(images), rows, columns, -1) for tokens, _ in pairs)
-        prefix = pairs[-1][1]
         has_cls = getattr(self.model, "cls_token", None) is not None
-        return maps, prefix[:, 0] if has_cls and prefix is not None else None
+        return maps, tuple(prefix[:, 0] for _, prefix in pairs if has_cls and prefix is not None)
 
 
 class _PositionGrid:
@@ -173,6 +177,9 @@ def weights_of(name: str) -> Weights:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         raise UnknownNameError("backbone", name, [*WEIGHTS, *BACKBONES.names()], "Any timm model name works too.")
+    for entry in WEIGHTS.values():
+        if name in (entry.architecture, entry.architecture.partition(".")[0]):
+            return entry
     config = timm.get_pretrained_cfg(name if tag else architecture, allow_unregistered=False)
     full = name if tag or not config.tag else f"{architecture}.{config.tag}"
     return Weights(name, full, config.license or "see its page", None, config.hf_hub_id or "")

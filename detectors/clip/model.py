@@ -54,6 +54,11 @@ def load_clip(name: str) -> ClipModel:
     return _load(name, os.environ.get(WEIGHTS_DIR, ""))
 
 
+def release() -> None:
+    """Forget the loaded models, for detectors that need the text tower only; features encoded so far stay."""
+    _load.cache_clear()
+
+
 def is_seeded(name: str) -> bool:
     """Whether a CLIP name stands for random weights."""
     return name.startswith("seeded:")

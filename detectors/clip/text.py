@@ -56,10 +56,23 @@ def compose(class_name: str, states: Sequence[str], templates: Sequence[str]) ->
 
 
 def encode(module: Any, sentences: Sequence[str], *, batch: int = 64) -> Tensor:
-    """Text features [n, D] of the text tower, not normalised, without gradient."""
+    """Text features [n, D] of the text tower, not normalised, without gradient.
+
+    Attention is causal, so the padding behind the longest sentence is cut off: five times less work, equal features.
+    """
     tokens = tokenize(list(sentences))
+    tokens = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
     with torch.no_grad():
-        return torch.cat([module.encode_text(part) for part in tokens.split(batch)])
+        return torch.cat([_encode(module, part) for part in tokens.split(batch)])
+
+
+def _encode(module: Any, tokens: Tensor) -> Tensor:
+    """What open_clip's ``encode_text`` does, for token rows [n, T] of any length; the end token has the largest id."""
+    length = tokens.shape[1]
+    hidden = module.token_embedding(tokens) + module.positional_embedding[:length]
+    hidden = module.ln_final(module.transformer(hidden, attn_mask=module.attn_mask[:length, :length]))
+    last: Tensor = hidden[torch.arange(len(tokens)), tokens.argmax(dim=1)] @ module.text_projection
+    return last
 
 
 @lru_cache(maxsize=64)

@@ -8,10 +8,10 @@ trustad.compare = (() => {
   const curves = (rows, picks, series) => {
     const levels = [...new Set(series.flatMap((points) => points.map(([level]) => level)))].sort((a, b) => a - b);
     const x = (level) => 40 + (levels.indexOf(level) / Math.max(levels.length - 1, 1)) * (WIDTH - 220);
-    const y = (value) => 262 - (value / 10000) * 236;
-    const parts = [0, 2500, 5000, 7500, 10000].flatMap((v) => [
-      svg("line", { x1: 40, x2: WIDTH - 180, y1: y(v), y2: y(v), class: v === 5000 ? "chance" : "grid" }),
-      svg("text", { x: 33, y: y(v) + 4, "text-anchor": "end" }, (v / 10000).toFixed(2))]);
+    const y = (value) => 262 - (value / 1e6) * 236;
+    const parts = [0, 2.5e5, 5e5, 7.5e5, 1e6].flatMap((v) => [
+      svg("line", { x1: 40, x2: WIDTH - 180, y1: y(v), y2: y(v), class: v === 5e5 ? "chance" : "grid" }),
+      svg("text", { x: 33, y: y(v) + 4, "text-anchor": "end" }, (v / 1e6).toFixed(2))]);
     for (const level of levels) parts.push(svg("text", { x: x(level), y: 282, "text-anchor": "middle" }, level ? String(level) : "clean"));
     const ends = series.map((points, s) => ({ s, at: points.length ? y(points[points.length - 1][1]) : 0 })).sort((a, b) => a.at - b.at);
     let floor = 20;

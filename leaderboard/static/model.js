@@ -1,4 +1,4 @@
-// The board without a page: cells, filters, order, ranks. Numbers are ten-thousandths, as in the data files.
+// The board without a page: cells, filters, order, ranks. Numbers are millionths, as in the data files; replicates of R ten-thousandths.
 "use strict";
 trustad.model = (() => {
   const DASH = "—";
@@ -10,7 +10,7 @@ trustad.model = (() => {
     return { value: raw[0], note: texts[raw[1]] };
   };
   const fixed = (value, digits) => {
-    const step = 10 ** (4 - digits);
+    const step = 10 ** (6 - digits);
     const whole = Math.floor((value + step / 2) / step);
     const size = 10 ** digits;
     const sign = whole < 0 ? "−" : "";
@@ -97,7 +97,7 @@ trustad.model = (() => {
     for (let i = 0; i < n; i += 1) {
       if (!samples[i] || values[i] === null) continue;
       for (let j = 0; j < i; j += 1) {
-        if (samples[j] && values[j] !== null) p[i * n + j] = pValue(values[i] - values[j], samples[i], samples[j]);
+        if (samples[j] && values[j] !== null) p[i * n + j] = pValue((values[i] - values[j]) / 100, samples[i], samples[j]);
       }
     }
     return { n, p, known: samples.map((s) => s !== null) };

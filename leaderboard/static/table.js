@@ -20,7 +20,7 @@ trustad.table = (() => {
   };
 
   const glyph = (clean, left) => {
-    const x = (value) => (3 + (94 * value) / 10000).toFixed(1);
+    const x = (value) => (3 + (94 * value) / 1e6).toFixed(1);
     const parts = [svg("line", { x1: 50, x2: 50, y1: 1, y2: 13, class: "half" }),
       svg("line", { x1: 3, x2: 97, y1: 7, y2: 7, class: "rail" })];
     if (clean !== null && left !== null) {

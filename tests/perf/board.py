@@ -1,4 +1,4 @@
-"""How long a large board takes to build and to use: python tests/perf/board.py [--detectors 500] [--keep DIR]
+"""How long a large board takes to build and to use: python -m tests.perf.board [--detectors 500] [--keep DIR]
 
 Writes invented submissions (4 data sets, 5 support sizes, 30 attacked conditions at each) to a temporary folder, builds
 the site cold and again, and measures the home page in headless Chromium. Prints one line per figure.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,12 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
-
-from leaderboard_factory import Invented, invented_data, write_submission  # noqa: E402
-
-from benchmark.jsonio import canonical_json  # noqa: E402
-from leaderboard.build import build_site  # noqa: E402
+from benchmark.jsonio import canonical_json
+from leaderboard.build import build_site
+from tests.leaderboard_factory import Invented, invented_data, write_submission
 
 DATASETS = ("mvtec_ad", "visa", "btad", "mpdd")
 CHROMIUM = Path("/usr/bin/chromium")

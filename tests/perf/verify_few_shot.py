@@ -18,6 +18,7 @@ from benchmark.evidence import SCORE_COLUMNS, write_evidence
 from benchmark.image_metrics import metric_versions
 from benchmark.jsonio import digest_file, digest_json
 from benchmark.registry import DATASETS
+from benchmark.rescore import rescore, save
 from benchmark.results import (
     AttackRef,
     CategoryRef,
@@ -32,7 +33,6 @@ from benchmark.results import (
     Validity,
     save_result,
 )
-from benchmark.rescore import rescore, save
 from benchmark.tracks import load_track
 from benchmark.types import keyed_seed
 from benchmark.verify.checks import verify_submission
@@ -43,9 +43,15 @@ from benchmark.workbench import build_attack
 TRACK = load_track("few-shot")
 NAME = "synthetic"
 FLAGS = Flags(
-    zero_shot=False, few_shot=True, transductive=False, auxiliary_labels=False, differentiable=True,
-    deterministic=True, has_map=False, random_weights=False,
-)  # fmt: skip
+    zero_shot=False,
+    few_shot=True,
+    transductive=False,
+    auxiliary_labels=False,
+    differentiable=True,
+    deterministic=True,
+    has_map=False,
+    random_weights=False,
+)
 
 
 def frame(dataset: str) -> pd.DataFrame:
@@ -96,9 +102,20 @@ def write(folder: Path, dataset: str) -> None:
         schema_version=1,
         track=TrackRef(name=TRACK.name, version=TRACK.version, protocol=1, canonical_edge=448, complete=True),
         detector=DetectorRef(
-            name=NAME, family=NAME, backbone=None, version=1, title=NAME, summary="", paper="", url="",
-            licence="CC0-1.0", training_data="none", config={}, weights={}, flags=FLAGS,
-        ),  # fmt: skip
+            name=NAME,
+            family=NAME,
+            backbone=None,
+            version=1,
+            title=NAME,
+            summary="",
+            paper="",
+            url="",
+            licence="CC0-1.0",
+            training_data="none",
+            config={},
+            weights={},
+            flags=FLAGS,
+        ),
         dataset=DatasetRef(**stated, manifest_digest=digest_json(dataset), categories=categories),
         attacks=tuple(attacks()),
         metrics=metric_versions({}),
@@ -112,9 +129,12 @@ def write(folder: Path, dataset: str) -> None:
         environment=environment("cpu", TRACK.chunk_size),
         code=code(),
         timing=Timing(
-            started="2026-01-01T00:00:00+00:00", finished="2026-01-02T00:00:00+00:00", wall_seconds=1.0,
-            seconds_per_image=None, peak_memory_bytes=0,
-        ),  # fmt: skip
+            started="2026-01-01T00:00:00+00:00",
+            finished="2026-01-02T00:00:00+00:00",
+            wall_seconds=1.0,
+            seconds_per_image=None,
+            peak_memory_bytes=0,
+        ),
     )
     target = folder / "results" / f"{stem}.json"
     save_result(result, target)
@@ -132,10 +152,15 @@ def attacks() -> list[AttackRef]:
         config = {key: tuple(v) if isinstance(v, list) else v for key, v in attack.config.items()}
         found.append(
             AttackRef(
-                name=name, version=attack.card.version, knowledge=attack.card.knowledge, norm=attack.card.norm,
-                full_coverage=attack.card.full_coverage and name in full, config=config, forward_passes=1.0,
+                name=name,
+                version=attack.card.version,
+                knowledge=attack.card.knowledge,
+                norm=attack.card.norm,
+                full_coverage=attack.card.full_coverage and name in full,
+                config=config,
+                forward_passes=1.0,
                 backward_passes=1.0,
-            )  # fmt: skip
+            )
         )
     return found
 

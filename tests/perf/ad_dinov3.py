@@ -1,0 +1,176 @@
+"""AD-DINOv3 measured: the real architecture's memory and cached epochs, and what training gives on generated images.
+
+Run: python tests/perf/ad_dinov3.py architecture | embedded [--backbone NAME]. Prints JSON lines; nothing is asserted.
+
+``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels: texts embedded, the tower
+freed, one forward and backward pass through the map to the pixels, peak memory; then one training epoch without and
+one with cached features.
+
+``embedded``: adapters trained on one half of the procedural categories and tested on the other, both ways, against the
+untrained adapters and the text map without adapters (a fixed orthonormal projection in their place).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+VITL, CLIP = "seeded:vit_large_patch16_dinov3", "seeded:clip_vitl14_336"
+
+
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def say(**facts: Any) -> None:
+    print(json.dumps({name: round(f, 4) if isinstance(f, float) else f for name, f in facts.items()}), flush=True)
+
+
+def random_sample(category: str, number: int) -> Any:
+    from detectors.training.auxiliary import AuxiliarySample
+
+    generator = torch.Generator().manual_seed(number)
+    image = torch.randint(0, 256, (3, 512, 512), dtype=torch.uint8, generator=generator)
+    mask = torch.zeros(512, 512, dtype=torch.bool)
+    mask[100:200, 100:200] = bool(number % 2)
+    return AuxiliarySample(f"{number}", f"{number}", category, "nut", number % 2, lambda: image, lambda: mask)
+
+
+def architecture() -> None:
+    from detectors.ad_dinov3.detector import UNTRAINED, ADDINOv3
+    from detectors.ad_dinov3.text import class_text
+    from detectors.training.ad_dinov3 import freeze
+    from detectors.training.ad_dinov3_trainer import Recipe, Trainer
+    from detectors.training.auxiliary import AuxiliarySet
+
+    start = time.perf_counter()
+    class_text(CLIP, ("nut",))
+    say(step="texts of one class", seconds=time.perf_counter() - start, peak_gb=peak_gb())
+    detector = ADDINOv3(VITL, clip=CLIP, adapters=UNTRAINED)
+    fitted = detector.fit(NoSupport(), seed=0)
+    say(step="backbone and fit", peak_gb=peak_gb())
+    pixels = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    start = time.perf_counter()
+    (gradient,) = torch.autograd.grad(fitted(pixels).score.sum(), pixels)
+    seconds = time.perf_counter() - start
+    moved = float((gradient != 0).float().mean())
+    say(step="forward and backward, 512 px", seconds=seconds, peak_gb=peak_gb(), pixels_with_gradient=moved)
+
+    samples = tuple(random_sample(category, i) for category in ("a", "b") for i in range(2))
+    data = AuxiliarySet("random", "", 512, samples)
+    recipe = Recipe(epochs=3, batch=2)
+    seconds_of = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, cache in (("uncached", None), ("filling", Path(folder)), ("cached", Path(folder))):
+            trainer = Trainer(recipe, data, freeze(recipe, data, VITL, CLIP, "cpu", cache), micro_batch=2)
+            start = time.perf_counter()
+            trainer.advance()
+            seconds_of[name] = time.perf_counter() - start
+    ratio = seconds_of["uncached"] / seconds_of["cached"]
+    say(step="epoch of 2 + 2 images", **seconds_of, times_faster=ratio, peak_gb=peak_gb())
+
+
+class NoSupport:
+    """The empty support of a zero-shot episode."""
+
+    def __init__(self, category: str = "nut", class_name: str = "nut", dataset: str = "random") -> None:
+        from benchmark.types import CategoryInfo
+
+        self.info, self.samples = CategoryInfo(dataset, category, class_name), ()
+
+
+def embedded(backbone: str, epochs: int, learning_rate: float) -> None:
+    from benchmark.registry import DATASETS
+    from benchmark.training_data import auxiliary_set
+    from detectors.training.ad_dinov3 import train
+    from detectors.training.ad_dinov3_trainer import Recipe
+
+    dataset = DATASETS.get("procedural")(None)
+    halves = dataset.info.categories[::2], dataset.info.categories[1::2]
+    recipe = Recipe(epochs=epochs, batch=16, learning_rate=learning_rate, held_out=0.25)
+    for train_on, test_on in (halves, halves[::-1]):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "ad_dinov3.safetensors"
+            start = time.perf_counter()
+            facts = train(
+                out, auxiliary_set(dataset, train_on, 112), recipe=recipe, backbone=backbone, cache=Path(folder)
+            )
+            history = facts.history
+            say(
+                trained_on=train_on,
+                held_out=facts.held_out,
+                epoch=facts.epoch,
+                held_out_auroc=facts.auroc,
+                first_loss=history[0]["loss"],
+                loss_at_chosen=history[facts.epoch - 1]["loss"],
+                last_loss=history[-1]["loss"],
+                seconds=time.perf_counter() - start,
+            )
+            test = auxiliary_set(dataset, test_on, 112)
+            rows = [_compare(category, test.of((category,)), backbone, str(out)) for category in test_on]
+        for name in ("trained", "untrained", "no_adapters"):
+            say(mean=name, pixel_auroc=sum(row[name] for row in rows) / len(rows))
+
+
+def _compare(category: str, samples: Any, backbone: str, adapters: str) -> dict[str, float]:
+    from detectors.ad_dinov3.detector import UNTRAINED, ADDINOv3
+    from detectors.ad_dinov3.text import class_text
+
+    support = NoSupport(category, samples[0].class_name, "procedural")
+    fitted = {
+        name: ADDINOv3(backbone, adapters=file).fit(support, seed=0)
+        for name, file in (("trained", adapters), ("untrained", UNTRAINED))
+    }
+    text = class_text(ADDINOv3(backbone, adapters=UNTRAINED).clip, (support.info.class_name,))[0]
+    width = fitted["trained"].extractor.width
+    projection = torch.linalg.qr(torch.randn(width, text.shape[1], generator=torch.Generator().manual_seed(0))).Q
+    maps: dict[str, list[Tensor]] = {"trained": [], "untrained": [], "no_adapters": []}
+    with torch.no_grad():
+        for sample in samples:
+            image = sample.image()[None].float() / 255
+            for name, detector in fitted.items():
+                maps[name].append(detector(image).anomaly_map)
+            maps["no_adapters"].append(bare_map(fitted["trained"].extractor(image), projection, text))
+    truth = torch.stack([sample.mask() for sample in samples]).flatten().numpy()
+    row = {name: float(roc_auc_score(truth, torch.cat(parts).flatten().numpy())) for name, parts in maps.items()}
+    say(category=category, **row)
+    return row
+
+
+def bare_map(features: Any, projection: Tensor, text: Tensor) -> Tensor:
+    """The text map with a fixed projection in place of the adapters: [1, 112, 112]."""
+    from detectors.ad_dinov3.model import standardise
+
+    layers = []
+    for tokens in features.maps:
+        patches = torch.nn.functional.normalize(standardise(tokens) @ projection, dim=-1)
+        logits = (100 * patches @ (text[1] - text[0])).reshape(1, 1, *tokens.shape[1:3])
+        resized = torch.nn.functional.interpolate(logits, (112, 112), mode="bilinear", align_corners=True)
+        layers.append(torch.sigmoid(resized[:, 0]))
+    return torch.stack(layers).mean(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=["architecture", "embedded"])
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    options = parser.parse_args()
+    if options.mode == "architecture":
+        architecture()
+    else:
+        embedded(options.backbone, options.epochs, options.learning_rate)
+
+
+if __name__ == "__main__":
+    main()
