@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.audit import audit
 from benchmark.environment import code, environment
 from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, sparse_histogram, write_evidence
 from benchmark.image_metrics import metric_versions
@@ -255,6 +254,8 @@ def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
 
 
 def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
+    from benchmark.audit import audit
+
     warnings = {found.category: found.warning for found in audit(planned.dataset, planned.manifest)}
     for category in planned.categories:
         episodes = [e for (name, _, _), e in sorted(planned.episodes.items()) if name == category]
@@ -267,7 +268,7 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             anomalies=sum(s.label == 1 for s in query),
             empty_masks=sum(s.label == 1 and not s.masks for s in query) if planned.dataset.info.has_masks else 0,
             supports=tuple(support_ref(e) for e in episodes),
-            warnings=(warning,) if (warning := warnings.get(category)) else (),
+            warnings=tuple(text for text in [warnings.get(category)] if text),
         )
 
 
