@@ -86,8 +86,8 @@ def read(path: Path) -> Checkpoint:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        fields = strict_loads(metadata[METADATA_KEY], source=str(path))
-        facts = Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        fields: dict[str, Any] = strict_loads(metadata[METADATA_KEY], source=str(path))
+        facts = Facts(**{name: _frozen(value) for name, value in fields.items()})
     except (SafetensorError, OSError, KeyError, TypeError, ResultError) as error:
         raise WeightsError(
             f"{path}: damaged, or not a file of AD-DINOv3 adapters; make one with `trustad train ad_dinov3`"
@@ -95,6 +95,10 @@ def read(path: Path) -> Checkpoint:
     if set(tensors) != TENSORS:
         raise WeightsError(f"{path}: holds tensors {sorted(tensors)}; adapters are {sorted(TENSORS)}")
     return Checkpoint(path, digest_file(path), facts, tensors)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def in_folder(folder: str) -> list[Checkpoint]:
