@@ -39,3 +39,7 @@ $(VENV)/.ready-dev: pyproject.toml | $(VENV)/.ready
 
 clean:
 	rm -rf $(VENV) runs site build *.egg-info
+
+# Every workflow's steps on this machine, from clones like a fork's: make ci-submission SLUG=my-detector
+ci-submission: $(VENV)/.ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" .github/scripts/dry_run.sh submissions/$(SLUG)

@@ -120,6 +120,14 @@ _ALL = (
         "Kim 2020, Torchattacks",
         "https://arxiv.org/abs/2010.01950",
     ),
+    AttackCard(
+        "nes_score",
+        1,
+        "black_box",
+        "A thousand score queries in antithetic pairs.",
+        "Ilyas et al. 2018, Black-box adversarial attacks with limited queries",
+        "https://arxiv.org/abs/1804.08598",
+    ),
 )
 
 CARDS: dict[str, AttackCard] = {card.name: card for card in _ALL}

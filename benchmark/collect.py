@@ -230,7 +230,7 @@ def detector_ref(detector: Detector, spec: DetectorSpec) -> DetectorRef:
         paper=card.paper,
         url=card.url,
         licence=card.licence,
-        training_data=card.training_data,
+        training_data=getattr(extractor, "training_data", "") or card.training_data,
         config={name: tuple(v) if isinstance(v, list) else v for name, v in detector.config.items()},
         weights=dict(extractor.weights) if extractor is not None else {},
         flags=Flags(**flags, random_weights=random),
@@ -254,6 +254,7 @@ def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
 
 
 def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
+    warnings = {found.category: found.warning for found in audit(planned.dataset, planned.manifest)}
     for category in planned.categories:
         episodes = [e for (name, _, _), e in sorted(planned.episodes.items()) if name == category]
         if not episodes:

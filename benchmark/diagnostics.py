@@ -5,7 +5,7 @@ Every check reads stored facts, so the badge can be computed again from the evid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from benchmark.types.detector import Card, Prediction
+    from benchmark.types.detector import Card
 
 Status = Literal["pass", "amber", "red", "skipped"]
 
@@ -125,11 +125,15 @@ def conditions_of(scores: pd.DataFrame) -> Iterator[Condition]:
         )
 
 
-def repeat_error(predict: Callable[[Tensor], Prediction], images: Tensor) -> float:
-    """Largest difference of two score calls on the same images, relative to the scores' range (0 = the same bits)."""
-    first, second = (predict(images).score.double() for _ in range(2))
-    span = float(first.max() - first.min()) or 1.0
-    return float((first - second).abs().max()) / span
+def repeat_error(scores: Mapping[str, float], again: Mapping[str, float]) -> float:
+    """Largest difference of two score calls on the same images, relative to the range of all scores (0 = same bits).
+
+    Args:
+        scores: Sample id -> score of the whole clean set.
+        again: Sample id -> score of a second call on some of it.
+    """
+    span = max(scores.values()) - min(scores.values()) or 1.0
+    return max(abs(scores[name] - value) for name, value in again.items()) / span
 
 
 def dead_share(dead: Tensor, clean: Tensor, labels: Tensor) -> float:

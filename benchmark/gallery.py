@@ -141,4 +141,5 @@ def _coloured(values: NDArray[np.float32], low: float, high: float) -> Picture:
     place = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (len(_COLOURS) - 1)
     base = np.minimum(place.astype(int), len(_COLOURS) - 2)
     share = (place - base)[..., None]
-    return ((1 - share) * _COLOURS[base] + share * _COLOURS[base + 1]).round().astype(np.uint8)
+    coloured: Picture = ((1 - share) * _COLOURS[base] + share * _COLOURS[base + 1]).round().astype(np.uint8)
+    return coloured

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,8 @@ umask 022
 root=$1 identity=$2 limits=$3
 shift 3
 mount -t tmpfs -o size=1m,mode=755 none "$root"
+mkdir "$root/tmp"
+mount -t tmpfs -o size=64m,nosuid,nodev,noexec,mode=1777 none "$root/tmp"
 while [ "$1" != -- ]; do
   if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$(dirname "$root$1")"; : > "$root$1"; fi
   mount --bind "$1" "$root$1"
@@ -40,9 +43,8 @@ while [ "$1" != -- ]; do
 done
 shift
 for link in bin sbin lib lib64; do [ -e "$root/$link" ] || ln -s "usr/$link" "$root/$link"; done
-mkdir -p "$root/proc" "$root/tmp" "$root/dev" "$root/.old"
+mkdir -p "$root/proc" "$root/dev" "$root/.old"
 mount -t proc -o ro,nosuid,nodev,noexec proc "$root/proc"
-mount -t tmpfs -o size=64m,nosuid,nodev,noexec,mode=1777 none "$root/tmp"
 for device in null zero urandom; do : > "$root/dev/$device"; mount --bind "/dev/$device" "$root/dev/$device"; done
 cd "$root"
 pivot_root . .old
@@ -111,10 +113,19 @@ def isolated(
         try:
             yield process
         finally:
-            process.kill()
+            _kill(process)
             process.communicate()
     finally:
         os.rmdir(root)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End the first process inside, and with it, by the kernel, all others; a signal on our death can be waived."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    for child in children.read_text().split() if children.exists() else ():
+        with suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+    process.kill()
 
 
 def _command(root: str, program: Sequence[str], readable: Sequence[Path], limits: Limits) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from benchmark.errors import ContractError, UsageError
-from benchmark.types.attack import Attack, AttackBatch, Target
-from benchmark.types.ball import Ball
+from benchmark.types.attack import Attack, AttackBatch, Norm, Target
+from benchmark.types.ball import Ball, to_unit
 
 
 def perturb(
@@ -46,6 +47,40 @@ def perturb(
         yield checked(attack.name, output, batch, epsilon)
     if next(outputs, None) is not None:
         raise ContractError(f"attack {attack.name}: more images than the {len(active)} epsilons asked for")
+
+
+class ContinuousAttack(Protocol):
+    """An attack on float images, such as `attacks.continuous.ContinuousPGD`."""
+
+    norm: Norm
+
+    @property
+    def name(self) -> str: ...
+
+    def perturb(self, target: Target, batch: AttackBatch, radii: Sequence[float]) -> Iterator[Tensor]:
+        """Yield float32 [B, 3, H, W] images in [0, 1], one tensor per radius."""
+        ...
+
+
+def perturb_continuous(
+    attack: ContinuousAttack, target: Target, batch: AttackBatch, radii: Sequence[float]
+) -> Generator[Tensor, None, None]:
+    """Run an attack on float images and yield one checked float32 [B, 3, H, W] tensor in [0, 1] per radius; not ranked.
+
+    Raises:
+        ContractError: Naming the attack, for another shape, values that are not finite or outside [0, 1], or an image
+            outside the ball by more than 1e-4 of the radius (float rounding).
+    """
+    clean = to_unit(batch.images)
+    for radius, output in zip(radii, attack.perturb(target, batch, radii), strict=True):
+        where = f"attack {attack.name} at radius {radius:g}"
+        if output.shape != clean.shape or not bool(torch.isfinite(output).all()):
+            raise ContractError(f"{where}: another shape, or values that are not finite")
+        order = 2.0 if attack.norm == "L2" else torch.inf
+        length = torch.linalg.vector_norm((output - clean).flatten(1).double(), ord=order, dim=1).max().item()
+        if length > radius * 1.0001 + 1e-7 or output.min() < 0 or output.max() > 1:
+            raise ContractError(f"{where}: leaves the ball or [0, 1]; its {attack.norm} length is {length:g}")
+        yield output
 
 
 def checked(name: str, output: Tensor, batch: AttackBatch, epsilon: int) -> Tensor:

@@ -125,6 +125,7 @@ ATTACKS: Registry[Any] = Registry(
         "gaussian_noise": "attacks.noise:GaussianNoise",
         "mask_flip": "attacks.objectives:MaskFlip",
         "mi_fgsm_head": "attacks.head:MIFGSMHead",
+        "nes_score": "attacks.nes:NESScore",
         "pgd_head": "attacks.head:PGDHead",
         "pgd_head_oracle": "attacks.head:PGDHeadOracle",
         "pgd_map": "attacks.objectives:PGDMap",

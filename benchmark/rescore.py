@@ -11,7 +11,7 @@ from benchmark.evidence import read_pixels, read_scores
 from benchmark.image_metrics import metric_versions
 from benchmark.results import RunResult, load_result, save_result
 from benchmark.scoring import score_evidence
-from benchmark.verify.recompute import Difference, compare
+from benchmark.verify.recompute import Difference, compare, compare_validity, recomputed_validity
 from benchmark.verify.subject import Entry
 
 
@@ -50,7 +50,8 @@ def _rescored(path: Path) -> Rescored:
     evidence = {file.kind: path.parent.parent / "evidence" / file.file for file in old.evidence}
     scores = read_scores(evidence["scores"])
     pixels = read_pixels(evidence["pixels"]) if "pixels" in evidence else None
-    scored = score_evidence(scores, pixels, Entry(path, old, scores, pixels).rules)
+    entry = Entry(path, old, scores, pixels)
+    scored, validity = score_evidence(scores, pixels, entry.rules), recomputed_validity(entry)
     metrics = metric_versions({value.metric: None for value in scored.values})
     names = sorted(old.metrics.keys() | metrics.keys())
     moved = {n: (old.metrics.get(n, 0), metrics.get(n, 0)) for n in names if old.metrics.get(n) != metrics.get(n)}
@@ -61,9 +62,10 @@ def _rescored(path: Path) -> Rescored:
             "reliability": scored.reliability,
             "entropy": scored.entropy,
             "metrics": metrics,
+            "validity": validity,
         }
     )
-    return Rescored(path, new, tuple(compare(old, scored)), moved)
+    return Rescored(path, new, (*compare(old, scored), *compare_validity(old.validity, validity)), moved)
 
 
 def save(rescored: Rescored) -> bool:

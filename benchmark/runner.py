@@ -177,7 +177,10 @@ class JobBench:
                 wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
                 self._score(wanted, chunk, images, tallies)
         facts = cost.per_image(len(spec.samples) * len(spec.epsilons)) | self._dead(spec, cost)
-        return [(cell, _finish(cell, tallies[cell.address], facts | self._repeat(cell))) for cell in spec.cells]
+        repeats = self._repeat(spec, tallies)
+        return [
+            (cell, _finish(cell, tallies[cell.address], facts | repeats.get(cell.address, {}))) for cell in spec.cells
+        ]
 
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
@@ -201,17 +204,17 @@ class JobBench:
         labels = torch.tensor([s.label for s in spec.samples])
         return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
 
-    def _repeat(self, cell: CellSpec) -> dict[str, float]:
-        """How far two score calls on the first chunk differ (clean cells)."""
-        if cell.attack is not None:
+    def _repeat(self, spec: PassSpec, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
+        """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
+        if spec.attack is not None:
             return {}
-        chunk = next(self._chunks(cell.samples))
-        fitted = self.fitted(cell.detector, cell.shots, cell.seed)
-
-        def predict(images: Tensor) -> Prediction:
-            return self._predict(fitted, images, chunk.ids, {})
-
-        return {"repeat_error": repeat_error(predict, chunk.batch.images.float() / 255.0)}
+        chunk = next(self._chunks(spec.samples))
+        again = {cell.address: _Tally() for cell in spec.cells}
+        self._score(spec.cells, chunk, chunk.batch.images, again)
+        return {
+            address: {"repeat_error": repeat_error(tallies[address].scores, tally.scores)}
+            for address, tally in again.items()
+        }
 
     def _images(self, spec: PassSpec, chunk: Chunk, cost: _Cost) -> Iterator[tuple[int, Tensor]]:
         if spec.attack is None:

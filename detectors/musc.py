@@ -1,10 +1,11 @@
 """MuSc: mutual scoring of the unlabelled query images.
 
 Source: Li et al., ICLR 2024 (arXiv 2401.16753), and its official code. Per level and per aggregation degree r, an
-    image's patches are compared with every other image: distance to the nearest patch there, averaged over the 30 % of
-    images where it is lowest. The image score is the largest patch score, smoothed over the images with the most
-    similar global feature (RsCIN). The official min-max scaling before that step cancels out and is left out; the
-    maximum is taken on the patch grid rather than after resizing.
+image's patches are compared with every other image: distance to the nearest patch there, averaged over the 30 % of
+images where it is lowest. The image score is the largest patch score, smoothed over the images with the most similar
+global feature (RsCIN). The official min-max scaling before that step cancels out and is left out; the maximum is
+taken on the patch grid rather than after resizing. The other images' clean scores that enter the smoothing were made
+once, with the scored image's clean version among their references.
 """
 
 from __future__ import annotations

@@ -126,4 +126,4 @@ class PaDiM(Detector):
         low_rank = centred * ((1 - intensity) / count).sqrt()[:, None, None]
         inner = ridge[:, None, None] * torch.eye(count).to(ridge) + low_rank @ low_rank.mT
         factor = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), low_rank, upper=False)
-        return FittedPaDiM(self.extractor, channels, mean.float(), factor.float(), ridge.float())
+        return FittedPaDiM(self.extractor, channels, mean.float(), factor.float().contiguous(), ridge.float())

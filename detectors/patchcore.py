@@ -29,7 +29,8 @@ MAP_SIGMA = 4.0
 
 def published_backbone(track_backbone: str) -> str:
     """Wide ResNet-50-2 on tracks of downloaded weights; the track's own backbone where that ships with the package."""
-    return track_backbone if track_backbone in BACKBONES else DEFAULT_BACKBONE
+    local = track_backbone in BACKBONES or track_backbone.startswith("seeded:")
+    return track_backbone if local else DEFAULT_BACKBONE
 
 
 def published_preprocessing(backbone: str) -> tuple[int | None, int | None]:
@@ -59,23 +60,24 @@ def patch_features(features: Features, dimension: int) -> Tensor:
 
 
 def coreset(points: Tensor, ratio: float, seed: int) -> Tensor:
-    """Rows of a greedy k-centre coreset: each next point is the farthest from those chosen (paper, algorithm
-    1).
+    """Rows of a greedy k-centre coreset: each next point is the farthest from those chosen (algorithm 1).
+
+    The first is the farthest from the mean (the paper draws it at random): the order of the points is irrelevant.
 
     Args:
         points: [M, D]; distances are taken after a seeded Gaussian projection to 128 dimensions where D is
             larger.
         ratio: Share of M to keep; at least one point.
-        seed: Seed of the projection and of the first point.
+        seed: Seed of the projection.
 
     Returns:
         int64 [max(1, int(ratio * M))], in order of choice.
     """
-    generator = torch.Generator().manual_seed(seed)
     if points.shape[1] > PROJECTION:
+        generator = torch.Generator().manual_seed(seed)
         basis = torch.randn(points.shape[1], PROJECTION, generator=generator) / PROJECTION**0.5
         points = points @ basis.to(points)
-    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
+    chosen = [int((points - points.mean(0)).square().sum(1).argmax())]
     distance = (points - points[chosen[0]]).square().sum(1)
     for _ in range(max(1, int(ratio * len(points))) - 1):
         chosen.append(int(distance.argmax()))

@@ -63,7 +63,8 @@ def audit(fitted: FittedDetector, *, white: bool = True, deterministic: bool = T
         runs += [(ATTACKS.get("pgd_score_10")(), 8), (Pgd30(), 8), (ATTACKS.get("pgd_score_10")(), GREY)]
     conditions = [condition(attack, fitted, epsilon, dead) for attack, epsilon in runs]
     with torch.no_grad():
-        error = repeat_error(fitted, BATCH.images.float() / 255)
+        calls = [fitted(BATCH.images.float() / 255).score.tolist() for _ in range(2)]
+    error = repeat_error(*(dict(zip(BATCH.sample_ids, scores, strict=True)) for scores in calls))
     knowledge = {c.attack: CARDS[c.attack].knowledge for c in conditions}
     return diagnose(Facts(conditions, knowledge, white, deterministic, error, dead))
 

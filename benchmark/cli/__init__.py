@@ -29,6 +29,8 @@ app.command("benchmark.cli.submit:rescore", name="rescore", help="All numbers of
 app.command("benchmark.cli.leaderboard:app", name="leaderboard", help="Build the static leaderboard, freeze releases.")
 app.command("benchmark.cli.cite:cite", name="cite", help="A row of the leaderboard for a paper.")
 app.command("benchmark.cli.report:report", name="report", help="The paper's claims on one page.")
+app.command("benchmark.cli.check:check", name="check", help="Conformance of a detector, attack or metric.")
+app.command("benchmark.cli.weights:app", name="weights", help="List, fetch and verify backbone weights.")
 app.command("benchmark.cli.train:app", name="train", help="Train adapters or the embedded backbone.")
 
 

@@ -93,7 +93,7 @@ def _rgb(file: Image.Image) -> NDArray[np.uint8]:
         return _as_rgb(_high_byte(np.asarray(file).astype(np.uint16)))
     if file.mode.startswith(("I", "F")):
         return _as_rgb(_high_byte(np.asarray(file)))
-    return np.asarray(file.convert("RGB"))
+    return np.asarray(file if file.mode == "RGB" else file.convert("RGB"))
 
 
 def _high_byte(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from benchmark.results import Failure, RunResult
 from benchmark.tracks import Track
 from benchmark.types import keyed_seed
 from benchmark.verify.subject import Entry, Subject
+from benchmark.workbench import build_attack
 
 CellKey = tuple[str, int, int, str | None, str | None]  # category, shots, seed, attack, epsilon
 
@@ -110,8 +111,6 @@ def _explains(failure: Failure, key: CellKey) -> bool:
 
 def _check_excuse(name: str, failure: Failure, result: RunResult) -> None:
     """`not_applicable` keeps a result complete, so only what the flags and the data set bear out may claim it."""
-    from benchmark.workbench import build_attack
-
     if failure.kind == "failed":
         return
     flags, dataset = result.detector.flags, result.dataset
@@ -154,8 +153,8 @@ def _check_counts(entry: Entry, found: Mapping[CellKey, int], wanted: Mapping[Ce
         claimed = next((a for a in entry.result.attacks if a.name == attack_name), None)
         if claimed is None:
             raise ResultError(f"{name}: attack {attack_name} has evidence but no entry under attacks")
-        if claimed.full_coverage and not covers:
-            raise ResultError(f"{name}: attack {attack_name} claims full coverage but left images out")
+        if claimed.full_coverage != (covers and build_attack(attack_name).card.full_coverage):
+            raise ResultError(f"{name}: attack {attack_name}: full_coverage is {claimed.full_coverage}, not so here")
 
 
 def _check_subset(entry: Entry, key: CellKey, per_class: int) -> None:

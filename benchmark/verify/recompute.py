@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from benchmark.diagnostics import validity_of
 from benchmark.errors import ResultError
-from benchmark.results import RunResult, Strict, Validity
+from benchmark.results import Check, RunResult, Strict, Validity
 from benchmark.scoring import Scored, score_evidence
 from benchmark.types import Card
 from benchmark.verify.subject import Entry, Subject
@@ -16,8 +16,9 @@ from benchmark.verify.subject import Entry, Subject
 RANK = frozenset({"auroc", "auroc_robust", "average_precision", "robust_score"})
 RANK_TOLERANCE = 1e-9
 TOLERANCE = 1e-6
+OF_THE_RUN = frozenset({"repeatable", "gradients"})
 TABLES = ("values", "replicates", "reliability", "entropy")
-BADGES = ("green", "amber", "red")
+Badge = Literal["green", "amber", "red"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +99,30 @@ def _figure(value: object) -> str:
 def check_validity(subject: Subject) -> str:
     """Every validity check that rests on evidence alone gives the same again; the badge is the worst of all.
 
-    Checks that rest on facts of the run itself (gradients, repeated calls) come back as skipped: their claim stands
-    until a re-run.
+    The claims of the others (gradients, repeated calls) stand until a re-run.
     """
     for entry in subject.entries:
-        claimed = entry.result.validity
-        computed = recomputed_validity(entry)
-        again = {check.name: check for check in computed.checks}
-        if [c.name for c in claimed.checks] != [c.name for c in computed.checks]:
-            raise ResultError(f"{entry.path.name}: validity has other checks than this program")
-        for check in claimed.checks:
-            if again[check.name].status not in ("skipped", check.status):
-                raise ResultError(
-                    f"{entry.path.name}: validity {check.name} is {again[check.name].status}, not {check.status}"
-                )
-        if claimed.badge != badge_of(claimed):
-            raise ResultError(f"{entry.path.name}: the badge is {claimed.badge}, its checks give {badge_of(claimed)}")
+        if differences := list(compare_validity(entry.result.validity, recomputed_validity(entry))):
+            raise ResultError(f"{entry.path.name}: {differences[0]}")
     return "badges: " + ", ".join(e.result.validity.badge for e in subject.entries)
 
 
+def compare_validity(claimed: Validity, computed: Validity) -> Iterator[Difference]:
+    """Badge and statuses that differ; the words of a finding may."""
+    statuses = [{check.name: check.status for check in validity.checks} for validity in (claimed, computed)]
+    for name in sorted(statuses[0].keys() | statuses[1].keys()):
+        pair = [found.get(name) for found in statuses]
+        if pair[0] != pair[1]:
+            yield Difference(f"validity {name}", *pair)
+    if claimed.badge != computed.badge:
+        yield Difference("validity badge", claimed.badge, computed.badge)
+
+
 def recomputed_validity(entry: Entry) -> Validity:
-    """The badge from evidence and flags, by the function that the runner uses."""
+    """The badge from evidence and flags, by the function that the runner uses.
+
+    Checks ``OF_THE_RUN`` rest on more than evidence: their claims are taken over, and tested by the spot re-run.
+    """
     detector = entry.result.detector
     card = Card(
         name=detector.family,
@@ -131,10 +135,13 @@ def recomputed_validity(entry: Entry) -> Validity:
         training_data=detector.training_data,
         **detector.flags.model_dump(),
     )
-    return validity_of(entry.scores, entry.result.attacks, {}, card)
+    computed = validity_of(entry.scores, entry.result.attacks, {}, card)
+    claimed = {check.name: check for check in entry.result.validity.checks}
+    checks = tuple(claimed.get(c.name, c) if c.name in OF_THE_RUN else c for c in computed.checks)
+    return Validity(badge=badge_of(checks), checks=checks)
 
 
-def badge_of(validity: Validity) -> str:
+def badge_of(checks: Sequence[Check]) -> Badge:
     """The worst status; skipped counts as amber."""
-    rank = {"pass": 0, "skipped": 1, "amber": 1, "red": 2}
-    return BADGES[max((rank[check.status] for check in validity.checks), default=1)]
+    found = {check.status for check in checks}
+    return "red" if "red" in found else "amber" if found & {"amber", "skipped"} else "green"

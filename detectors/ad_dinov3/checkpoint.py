@@ -86,8 +86,9 @@ def read(path: Path) -> Checkpoint:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        fields: dict[str, Any] = strict_loads(metadata[METADATA_KEY], source=str(path))
-        facts = Facts(**{name: _frozen(value) for name, value in fields.items()})
+        fields = strict_loads(metadata[METADATA_KEY], source=str(path))
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        facts = Facts(**values)
     except (SafetensorError, OSError, KeyError, TypeError, ResultError) as error:
         raise WeightsError(
             f"{path}: damaged, or not a file of AD-DINOv3 adapters; make one with `trustad train ad_dinov3`"
@@ -95,10 +96,6 @@ def read(path: Path) -> Checkpoint:
     if set(tensors) != TENSORS:
         raise WeightsError(f"{path}: holds tensors {sorted(tensors)}; adapters are {sorted(TENSORS)}")
     return Checkpoint(path, digest_file(path), facts, tensors)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def in_folder(folder: str) -> list[Checkpoint]:

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from benchmark.errors import NotApplicableError
 from benchmark.types import Features
 from detectors.backbones import Layers
+from detectors.backbones.weights import training_data
 
 PREPROCESSING = 1
 """Bumped whenever the same name would yield other features."""
@@ -72,6 +73,11 @@ class FrozenExtractor:
     def random_weights(self) -> bool:
         """True where the weights are seeded: results are listed, never ranked."""
         return self.network.random_weights
+
+    @property
+    def training_data(self) -> str:
+        """What the weights saw, or "" where that is not known here."""
+        return training_data(self.name)
 
     def to(self, device: str) -> FrozenExtractor:
         """The same extractor on another device (the process keeps one copy of the weights per device)."""

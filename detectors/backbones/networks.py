@@ -177,6 +177,9 @@ def weights_of(name: str) -> Weights:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         raise UnknownNameError("backbone", name, [*WEIGHTS, *BACKBONES.names()], "Any timm model name works too.")
+    for entry in WEIGHTS.values():
+        if name in (entry.architecture, entry.architecture.partition(".")[0]):
+            return entry
     config = timm.get_pretrained_cfg(name if tag else architecture, allow_unregistered=False)
     full = name if tag or not config.tag else f"{architecture}.{config.tag}"
     return Weights(name, full, config.license or "see its page", None, config.hf_hub_id or "")

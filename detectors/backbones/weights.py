@@ -1,8 +1,8 @@
 """Which file holds the weights of which backbone, where it comes from, and where it lies. Imports no torch.
 
-Nothing here downloads by itself: `locate` looks into the weights folder and the Hugging Face cache. SHA-256 values are
-taken from where the publisher states them: file names that carry one (torch.hub's convention) and the hub's blob names;
-for other files none is known, and what was found is recorded in the results.
+Nothing here downloads by itself: `locate` looks into the weights folder and the Hugging Face cache. SHA-256
+values are taken from where the publisher states them: file names that carry one (torch.hub's convention) and
+the hub's blob names; for other files none is known, and what was found is recorded in the results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmark.errors import WeightsError
 from benchmark.jsonio import digest_file
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,26 @@ def _table() -> Iterator[Weights]:
 
 
 WEIGHTS: dict[str, Weights] = {weights.name: weights for weights in _table()}
+
+
+_SEEN = {
+    "embedded": "none: a seeded initialisation",
+    "gabor": "none: fixed filters",
+    "lvd142m": "LVD-142M, no labels",
+    "lvd1689m": "LVD-1689M, no labels",
+    "in1k": "ImageNet-1k with labels",
+    "openai": "400 M image-text pairs (OpenAI)",
+    "laion400m": "LAION-400M image-text pairs",
+}
+
+
+def training_data(name: str) -> str:
+    """What the frozen weights of a backbone saw, or "" where that is not known here."""
+    if name.startswith("seeded:"):
+        return "none: seeded random weights"
+    entry = WEIGHTS.get(name) or next((w for w in WEIGHTS.values() if w.architecture.startswith(f"{name}.")), None)
+    tag = entry.architecture.partition(".")[2] if entry else name
+    return next((text for key, text in _SEEN.items() if key in tag), "")
 
 
 def locate(weights: Weights, folder: str) -> Path:

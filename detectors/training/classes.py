@@ -96,7 +96,8 @@ def colours(palette: Array, level: Array) -> Array:
     """Palette colours [H, W, 3] at levels [H, W], linear between the three entries."""
     position = np.clip(level, 0, 1) * 2
     low = np.minimum(position.astype(int), 1)
-    return palette[low] + (palette[low + 1] - palette[low]) * (position - low)[..., None]
+    mixed: Array = palette[low] + (palette[low + 1] - palette[low]) * (position - low)[..., None]
+    return mixed
 
 
 def render(recipe: Recipe, rng: Rng) -> Array:
@@ -114,9 +115,9 @@ def render(recipe: Recipe, rng: Rng) -> Array:
         at = ((np.arctan2(y, x) / (2 * np.pi)) % 1 * 64).astype(int) % 64
         inside = np.clip(recipe.outline[at] - np.hypot(x, y) + 0.5, 0, 1)[..., None]
         ground = colours(recipe.palette[::-1] * 0.6, 0.5 + 0.2 * pattern(recipe.ground, rng, gx, gy))
-        image = ground + (image - ground) * inside
-    image = image * (1 + rng.uniform(-0.15, 0.15)) + rng.normal(0, 0.012, image.shape)
-    return np.clip(image, 0, 1).astype(np.float32)
+        image = (ground + (image - ground) * inside).astype(np.float32)
+    lit = image * (1 + rng.uniform(-0.15, 0.15)) + rng.normal(0, 0.012, image.shape)
+    return np.clip(lit, 0, 1).astype(np.float32)
 
 
 def collection(seed: int, classes: int, instances: int) -> NDArray[np.uint8]:

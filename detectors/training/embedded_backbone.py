@@ -85,7 +85,7 @@ class Trainer:
         logits = anchors @ found.T / self.recipe.temperature
         loss = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
         self.optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.vit.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
@@ -107,7 +107,7 @@ class Trainer:
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         tensors["rng"] = self.rng.get_state()
         metadata = {"step": str(self.step), "recipe": json.dumps(asdict(self.recipe), sort_keys=True)}
-        return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+        return bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
 
     def restore(self, path: Path) -> None:
         """Continue exactly where ``checkpoint`` stood.

@@ -41,12 +41,13 @@ class JudgingSet(NamedTuple):
 def vit_tokens(model: torch.nn.Module) -> Tokens:
     """The patch tokens of a vision transformer's last block, after its norm."""
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
-    return lambda images: model.forward_features((images - mean) / std)[:, 1:]  # type: ignore[operator,no-any-return]
+    forward: Tokens = model.forward_features  # type: ignore[assignment]
+    return lambda images: forward((images - mean) / std)[:, 1:]
 
 
 def gabor_tokens() -> Tokens:
     bank = GaborBank()
-    return lambda images: bank(images).flatten(1, 2)  # type: ignore[no-any-return]
+    return lambda images: bank(images).flatten(1, 2)
 
 
 def mvtec_sets(root: Path) -> Iterator[JudgingSet]:
@@ -69,7 +70,7 @@ def read(path: Path) -> Tensor:
     image = Image.open(path).convert("RGB")
     scale = IMG_SIZE / min(image.size)
     width, height = round(image.width * scale), round(image.height * scale)
-    pixels = pil_to_tensor(image.resize((width, height), Image.Resampling.BICUBIC)).float() / 255
+    pixels: Tensor = pil_to_tensor(image.resize((width, height), Image.Resampling.BICUBIC)).float() / 255
     return pixels[:, : height // PATCH * PATCH, : width // PATCH * PATCH]
 
 

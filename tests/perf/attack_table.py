@@ -26,11 +26,11 @@ from benchmark.episodes import DatasetSupport, query_image, sample_episode
 from benchmark.errors import NotApplicableError
 from benchmark.metrics.outcome import Floats
 from benchmark.perturb import perturb
-from benchmark.planner import build_attack
 from benchmark.registry import DATASETS, DETECTORS
 from benchmark.statistics.bootstrap import macro_auroc_replicates, percentile_interval
 from benchmark.target import BoundTarget
 from benchmark.types import AttackBatch, Dataset, FeatureScorer, FittedDetector, Manifest
+from benchmark.workbench import build_attack
 
 EDGE, SHOTS, CHUNK = 112, 4, 8
 ATTACKS = (
@@ -117,10 +117,7 @@ def scene(dataset: Dataset, manifest: Manifest, category: str, detector: str, li
 def measure(scenes: dict[str, Scene], attacks: Sequence[str], epsilons: Sequence[int]) -> Iterator[str]:
     """Rows of the table as they are done, then the orderings with paired intervals."""
     replicates: dict[Condition, Floats] = {}
-    clean = {
-        name: np.concatenate([s.fitted(b.images.float() / 255).score.double().numpy() for b in s.chunks])[None]
-        for name, s in scenes.items()
-    }
+    clean = {name: s.scores("sign_noise", [0]) for name, s in scenes.items()}
     means, spread = summary(scenes, clean)
     yield f"| clean | {cell(means[0], spread[0])} |"
     yield "| attack | " + " | ".join(f"{n}/255" for n in epsilons) + " | seconds |"
@@ -136,7 +133,8 @@ def measure(scenes: dict[str, Scene], attacks: Sequence[str], epsilons: Sequence
             gap = replicates[strong, n] - replicates[weak, n]
             interval = percentile_interval(gap)
             verdict = "VIOLATED" if interval.low > 0 else "holds" if interval.high <= 0 else "within noise"
-            yield f"{strong} <= {weak} at {n}/255: {gap.mean():+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] {verdict}"
+            bounds = f"[{interval.low:+.3f}, {interval.high:+.3f}]"
+            yield f"{strong} <= {weak} at {n}/255: {gap.mean():+.3f} {bounds} {verdict}"
 
 
 def summary(scenes: dict[str, Scene], scores: dict[str, Floats]) -> tuple[Floats, Floats]:

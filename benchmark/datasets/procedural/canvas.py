@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,9 @@ def flat(colour: Colour) -> Array:
 
 def ramp(dark: Colour, light: Colour, level: Array) -> Array:
     """Colours [H, W, 3] from ``dark`` (level 0) to ``light`` (level 1)."""
-    return np.asarray(dark) + (np.asarray(light) - np.asarray(dark)) * level[..., None]
+    low, high = np.asarray(dark), np.asarray(light)
+    mixed: Array = low + (high - low) * level[..., None]
+    return mixed
 
 
 def wave(phase: Array) -> Array:
@@ -147,7 +150,7 @@ def segment(frame: Frame, start: tuple[float, float], end: tuple[float, float]) 
 def polyline(frame: Frame, points: Sequence[tuple[float, float]]) -> Array:
     """Distance in pixels to a chain of segments."""
     distance = segment(frame, points[0], points[1])
-    for start, end in zip(points[1:], points[2:], strict=False):
+    for start, end in pairwise(points[1:]):
         distance = np.minimum(distance, segment(frame, start, end))
     return distance
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmark.cachedir import cache_dir
 from benchmark.datasets.mvtec import MVTecLayout
-from benchmark.datasets.procedural.generate import CATEGORIES, GENERATOR_VERSION, generate
+from benchmark.datasets.procedural.generator import CATEGORIES, GENERATOR_VERSION, generate
 from benchmark.types.data import DatasetInfo, Manifest
 
 

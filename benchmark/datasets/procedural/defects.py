@@ -8,6 +8,7 @@ histogram. ``strength`` in (0, 1] scales how far the blemish departs from the su
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def thread(image: Array, stream: Stream, at: Frame, *, length: float, width: flo
 def smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Cut every corner of a chain once (Chaikin's rule)."""
     cut = [points[0]]
-    for (ax, ay), (bx, by) in zip(points, points[1:], strict=False):
+    for (ax, ay), (bx, by) in pairwise(points):
         cut += [(0.75 * ax + 0.25 * bx, 0.75 * ay + 0.25 * by), (0.25 * ax + 0.75 * bx, 0.25 * ay + 0.75 * by)]
     return [*cut, points[-1]]
 
@@ -112,5 +113,5 @@ def dent(image: Array, stream: Stream, at: Frame, *, radius: float, strength: fl
 def specks(image: Array, stream: Stream, at: Frame, *, radius: float, colour: Colour, strength: float) -> Array:
     """A patch of corrosion: many small grains of one colour, densest in the middle."""
     density = np.clip(1.2 - at.radius / radius, 0.0, 1.0)
-    grains = np.clip(2.5 * (clouds(stream, at, 4.0) + density - 0.75), 0.0, 1.0)
+    grains = np.clip(2.5 * (clouds(stream, at, 4.0) + density - 0.5), 0.0, 1.0)
     return paint(image, colour, strength * grains * cover(at.radius - 1.2 * radius))

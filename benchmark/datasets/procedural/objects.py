@@ -66,7 +66,7 @@ def nut(scene: Stream, fault: Fault | None) -> Array:
         image = defects.scratch(image, fault.stream, place, length=length, width=1.7, strength=0.5)
     elif fault is not None and fault.kind == "rust":
         place, radius = around(fault.stream, at, 28.0), fault.stream.uniform(6, 9)
-        image = defects.specks(image, fault.stream, place, radius=radius, colour=(0.50, 0.36, 0.27), strength=0.9)
+        image = defects.specks(image, fault.stream, place, radius=radius, colour=(0.50, 0.36, 0.27), strength=0.6)
     turns = wave(at.radius / 3.0 + 0.15 * noise(scene, at.x / 8, at.y / 8))
     if fault is not None and fault.kind == "stripped_thread":
         worn = cover(around(fault.stream, at, 17.0).radius - fault.stream.uniform(9, 12))

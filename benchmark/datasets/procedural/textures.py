@@ -95,7 +95,7 @@ def metal(scene: Stream, fault: Fault | None) -> Array:
         return defects.scratch(image, stream, place, length=stream.uniform(20, 40), width=1.2, strength=0.24)
     if fault.kind == "dent":
         return defects.dent(image, stream, place, radius=stream.uniform(7, 11), strength=0.15)
-    return defects.specks(image, stream, place, radius=stream.uniform(6, 10), colour=(0.47, 0.38, 0.32), strength=0.7)
+    return defects.specks(image, stream, place, radius=stream.uniform(6, 10), colour=(0.47, 0.38, 0.32), strength=0.6)
 
 
 def tile(scene: Stream, fault: Fault | None) -> Array:
