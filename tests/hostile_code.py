@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from hostile import ATTACKS, Attack, attack, simple
 from safetensors.torch import save_file
 
 from benchmark.errors import ContractError
 from benchmark.isolation import Limits, interpreter_paths, isolated
 from benchmark.verify.served import answered
 from benchmark.verify.wire import Channel
+from hostile import ATTACKS, Attack, attack, simple
 from submissions import STEM, edit_text, forge
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hostile import attack, simple
 
+from hostile import attack, simple
 from submissions import (
     STEM,
     edit_pixels,

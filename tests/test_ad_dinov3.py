@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from _support import TensorSupport, images
 from numpy.typing import NDArray
 from torch import Tensor
 
+from _support import TensorSupport, images
 from benchmark.errors import NotApplicableError, UsageError, WeightsError
 from benchmark.types import Features
 from detectors.ad_dinov3.checkpoint import Facts, pack, read

@@ -8,10 +8,10 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from _support import TensorSupport, images
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from _support import TensorSupport, images
 from benchmark.errors import NotApplicableError, UsageError
 from benchmark.types import CategoryInfo, Features, MaskedScorer
 from detectors.anomalydino import ANGLES, AnomalyDINO, masks, rotates

@@ -9,10 +9,10 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from _support import TensorSupport, images
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate, normalize, softmax
 
+from _support import TensorSupport, images
 from benchmark.errors import NotApplicableError, UnknownNameError, WeightsError
 from detectors.backbones import WEIGHTS_DIR
 from detectors.clip import anomalyclip, april_gan, text

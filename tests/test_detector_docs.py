@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from _support import TensorSupport, images
-from plugins import plugin
 
+from _support import TensorSupport, images
 from benchmark.cli import weights as cli
 from benchmark.conformance import check_detector
 from benchmark.errors import UnknownNameError, UsageError, WeightsError
@@ -25,6 +24,7 @@ from detectors.backbones.fetch import fetch
 from detectors.backbones.weights import WEIGHTS
 from detectors.cards import CARDS
 from detectors.document import DOCUMENT, render
+from plugins import plugin
 
 ROOT = Path(__file__).parents[1]
 __all__ = ["plugin"]

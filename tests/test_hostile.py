@@ -5,15 +5,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
+
 import hostile_files  # noqa: F401
 import hostile_numbers  # noqa: F401
-import pytest
-from hostile import ATTACKS, Attack
-from hostile_code import jailed
-
 from benchmark.isolation import Limits, unavailable
 from benchmark.verify.checks import verify_submission
 from benchmark.verify.subject import Subject
+from hostile import ATTACKS, Attack
+from hostile_code import jailed
 from submissions import copy, honest, tree  # noqa: F401
 
 SECURITY = Path(__file__).parents[1] / "docs" / "security.md"

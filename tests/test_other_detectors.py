@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from _support import TensorSupport, images
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, mahalanobis
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 
+from _support import TensorSupport, images
 from benchmark.errors import NotApplicableError
 from benchmark.types import Features, TransductiveScorer
 from detectors.anomalydino import ANGLES

@@ -6,9 +6,9 @@ import faiss
 import numpy as np
 import pytest
 import torch
-from _support import TensorSupport, images
 from scipy.special import softmax
 
+from _support import TensorSupport, images
 from detectors.knn import GlobalKNN
 from detectors.patchcore import PatchCore, coreset, patch_features
 

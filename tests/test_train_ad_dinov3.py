@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from _support import TensorSupport
 from PIL import Image
 from torch import Tensor
 
+from _support import TensorSupport
 from benchmark.cli import main
 from benchmark.errors import NotApplicableError, UsageError, WeightsError
 from detectors.ad_dinov3.checkpoint import read
