@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from benchmark.metrics.ranking import Ties
 from benchmark.results import EntropyHistogram, MetricValue, Reliability, Replicates
 from benchmark.scoring_curves import entropy_histograms, reliability_diagrams
 from benchmark.scoring_pixels import pixel_values
-from benchmark.statistics.bootstrap import REPLICATES, auroc_replicates, percentile_interval, resample_counts
+from benchmark.statistics.bootstrap import REPLICATES, Counts, auroc_replicates, percentile_interval, resample_counts
 from benchmark.statistics.intervals import Interval, auroc_interval
 from benchmark.statistics.robust import robust_score
 
@@ -239,7 +239,7 @@ class ShotsTable:
             labels = mine[0].episode.labels[kept]
             if labels.all() or not labels.any():
                 return None
-            counts = resample_counts(labels, f"{self.rules.dataset}/{category}", resamples)
+            counts = _counts(labels.tobytes(), f"{self.rules.dataset}/{category}", resamples)
             ties: Ties = "lost" if metric == "auroc_robust" else "half"
             scores = np.stack([r.values[kept] for r in mine])
             parts.append(auroc_replicates(labels, scores, counts, ties).mean(axis=0))
@@ -271,6 +271,12 @@ class ShotsTable:
             reason=mean.reason,
             **where,
         )
+
+
+@lru_cache(maxsize=64)
+def _counts(labels: bytes, key: str, resamples: int) -> Counts:
+    """Resamples of a category, drawn once for all of its conditions, shots and seeds."""
+    return resample_counts(np.frombuffer(labels, bool), key, resamples)
 
 
 def _delong(metric: str, rows: Sequence[Rows]) -> Interval | None:

@@ -17,8 +17,8 @@ class Attack:
         what: In words, for the table in docs/security.md.
         check: The check that must refuse it.
         says: Part of the one line that it must be refused with.
-        apply: Tampers with a valid submission's folder and may return another folder to verify instead; or a program that
-            is run where submitted detectors run.
+        apply: Tampers with a valid submission's folder and may return another folder to verify instead; or a program
+            that is run where submitted detectors run.
         rerun: Only the spot re-run can tell.
     """
 

@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from hostile import ATTACKS, Attack, attack, simple
 from safetensors.torch import save_file
+from submissions import STEM, edit_text, forge
 
 from benchmark.errors import ContractError
 from benchmark.isolation import Limits, interpreter_paths, isolated
 from benchmark.verify.served import answered
 from benchmark.verify.wire import Channel
-from submissions import STEM, edit_text, forge
 
 
 def code(text: str, where: str = "from __future__ import annotations\n"):  # type: ignore[no-untyped-def]
@@ -130,12 +130,14 @@ WHEN_SCORING = {
     ),
     "the harness's frames patched from inside": (
         "no JSON object",
-        "import benchmark.verify.wire as w\nw.encode = lambda *_: (2).to_bytes(4, 'little') + (8).to_bytes(8, 'little') "
-        "+ b'[]' + (0).to_bytes(8, 'little')\nreturn Prediction(images.mean((1, 2, 3)))",
+        "import benchmark.verify.wire as w\n"
+        "w.encode = lambda *_: (2).to_bytes(4, 'little') + (10).to_bytes(8, 'little') + b'[]' "
+        "+ (2).to_bytes(8, 'little') + b'{}'\nreturn Prediction(images.mean((1, 2, 3)))",
     ),
     "a frame said to be of a million gigabytes": (
         "are allowed",
-        "import benchmark.verify.wire as w\nw.encode = lambda *_: b'\\xff' * 12\nreturn Prediction(images.mean((1, 2, 3)))",
+        "import benchmark.verify.wire as w\nw.encode = lambda *_: b'\\xff' * 12\n"
+        "return Prediction(images.mean((1, 2, 3)))",
     ),
 }
 for what, (says, text) in WHEN_SCORING.items():

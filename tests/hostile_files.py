@@ -7,7 +7,6 @@ import pickle
 from pathlib import Path
 
 from hostile import attack, simple
-
 from submissions import SLUG, STEM, edit_result, edit_text, result_path, scores_path
 
 
@@ -103,7 +102,7 @@ simple(
         "201 files": ("more than 200 files", _many),
         "a file name with a line break": ("does not belong", write("results/a\nb.json")),
         "a file name with ..": ("does not belong", write("results/..json")),
-        "two files that differ in case only": ("differ in case only", write("Detector.py")),
+        "a file name in capitals": ("does not belong", write("Detector.py")),
         "a result of 10 MB and one byte": ("it may have", sparse(f"results/{STEM}.json", 10_000_001)),
         "evidence of a gigabyte": ("it may have", sparse(f"evidence/{STEM}.parquet", 10**9)),
         "a detector.py of 200 KB": ("it may have", sparse("detector.py", 200_000)),
@@ -124,7 +123,7 @@ simple(
     {
         "another slug in submission.toml": ("slug", field("slug", '"another"')),
         "a key twice in submission.toml": ("TOML", toml(f'slug = "{SLUG}"')),
-        "an unknown key in submission.toml": ("extra", toml('rank = "1"')),
+        "an unknown key in submission.toml": ("Extra", toml('rank = "1"')),
         "TOML nested 20,000 deep": ("TOML", toml("x = " + "[" * 20_000)),
         "TOML that is not UTF-8": ("TOML", lambda f: (f / "submission.toml").write_bytes(b'name = "\xff\xfe"')),
         "a javascript: address": ("paper_url", field("paper_url", '"javascript:alert(1)"')),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hostile import attack, simple
-
-from submissions import STEM, edit_result, edit_scores, edit_text, forge, result_path, scores_path, seal
+from submissions import (
+    STEM,
+    edit_pixels,
+    edit_result,
+    edit_scores,
+    edit_text,
+    forge,
+    pixels_path,
+    result_path,
+    scores_path,
+    seal,
+)
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -69,10 +80,11 @@ simple(
         "evidence that is missing": ("is missing", lambda f: scores_path(f).unlink()),
         "evidence that belongs to no result": (
             "belongs to no result",
-            lambda f: shutil.copy(scores_path(f), f / "evidence" / "demo-v1__digits.parquet"),
+            lambda f: shutil.copy(scores_path(f), f / "evidence" / "demo-v1__digits.parquet") and None,
         ),
         "a number of rows that is not true": ("rows", result(lambda d: d["evidence"][0].update(rows=7))),
-        "a score that is NaN": ("not finite", scores(lambda s: s.assign(score=np.float32("nan")))),
+        "a score that is null": ("columns or types", lambda f: _parquet(f, _with_null(f))),
+        "a score that is NaN": ("not finite", lambda f: _parquet(f, _with_nan(f))),
         "a score that is infinite": ("not finite", scores(lambda s: s.assign(score=np.float32("inf")))),
         "a label of 2": ("labels other than", scores(lambda s: s.assign(label=np.int8(2)))),
         "rows given twice": ("repeat the key", scores(lambda s: pd.concat([s, s.head(3)]))),
@@ -99,18 +111,37 @@ def _bit(folder: Path) -> None:
 @attack("a second detector's results in one submission", "results", "results of 2 detectors")
 def _two(folder: Path) -> None:
     digits = folder / "results" / "demo-v1__digits.json"
-    shutil.copy(result_path(folder), digits)
-    shutil.copy(scores_path(folder), folder / "evidence" / "demo-v1__digits.parquet")
-    edit_text(digits, '"name": "colours"', '"name": "another"')
-    text = digits.read_text().replace('"name": "procedural"', '"name": "digits"')
-    digits.write_text(text.replace(f"{STEM}.parquet", "demo-v1__digits.parquet"))
+    data = json.loads(result_path(folder).read_text())
+    data["detector"] |= {"name": "another", "family": "another"}
+    data["dataset"]["name"] = "digits"
+    for file, path in zip(data["evidence"], (scores_path(folder), pixels_path(folder)), strict=True):
+        file["file"] = file["file"].replace(STEM, "demo-v1__digits")
+        shutil.copy(path, path.with_name(file["file"]))
+    digits.write_text(json.dumps(data))
 
 
 def _another_track(folder: Path) -> None:
     edit_result(folder, lambda d: d["track"].update(name="easy"))
-    edit_result(folder, lambda d: d["evidence"][0].update(file="easy-v1__procedural.parquet"))
+    for place, path in enumerate((scores_path(folder), pixels_path(folder))):
+        name = path.name.replace("demo", "easy")
+        edit_result(folder, lambda d, i=place, new=name: d["evidence"][i].update(file=new))
+        path.rename(path.with_name(name))
     result_path(folder).rename(result_path(folder).with_name("easy-v1__procedural.json"))
-    scores_path(folder).rename(scores_path(folder).with_name("easy-v1__procedural.parquet"))
+
+
+def _with_nan(folder: Path) -> pa.Table:
+    """Floating-point NaN, which parquet does not count as null."""
+    table = pq.read_table(scores_path(folder))
+    values = table["score"].to_numpy().copy()
+    values[0] = np.nan
+    place = table.schema.get_field_index("score")
+    return table.set_column(place, table.schema.field("score"), pa.array(values, from_pandas=False))
+
+
+def _with_null(folder: Path) -> pa.Table:
+    table = pq.read_table(scores_path(folder))
+    values = pa.array([None, *table["score"].to_pylist()[1:]], pa.float32())
+    return table.set_column(table.schema.get_field_index("score"), pa.field("score", pa.float32()), values)
 
 
 def _parquet(folder: Path, table: pa.Table) -> None:
@@ -207,6 +238,14 @@ def _swap_classes(s: pd.DataFrame) -> pd.DataFrame:
     return s.assign(label=s["label"].where(~(good | bad), 1 - s["label"]))
 
 
+def _from_nowhere(folder: Path) -> None:
+    def rename(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(sample_id=frame["sample_id"].replace("weave/test/good/000.png", "weave/test/good/999.png"))
+
+    edit_pixels(folder, rename)
+    forge(folder, rename)
+
+
 def _drop_image(s: pd.DataFrame) -> pd.DataFrame:
     return s[s["sample_id"] != s["sample_id"].iloc[0]]
 
@@ -230,7 +269,7 @@ simple(
     "grid",
     {
         "the strongest attack left out": (
-            "weave, 1-shot, seed 0, pgd_score_10",
+            "is missing, and no failure explains it",
             lambda f: (
                 edit_result(f, lambda d: d["track"].update(restrictions=[], complete=True)),
                 forge(f, lambda s: s[s["attack"] != "pgd_score_10"]),
@@ -274,12 +313,7 @@ simple(
     "data",
     {
         "labels of two images exchanged throughout": ("has label", forged(_swap_classes)),
-        "an image from nowhere": (
-            "is no query image",
-            forged(
-                lambda s: s.assign(sample_id=s["sample_id"].replace(s["sample_id"].iloc[0], "weave/test/hole/999.png"))
-            ),
-        ),
+        "an image from nowhere": ("is no query image", _from_nowhere),
         "another manifest digest": ("manifest digest", result(lambda d: d["dataset"].update(manifest_digest="0" * 64))),
         "a support set chosen by hand": (
             "another support set",
@@ -304,7 +338,7 @@ simple(
             "robust_score",
             result(lambda d: next(v for v in d["values"] if v["metric"] == "robust_score").update(value=1.0)),
         ),
-        "a value left out": ("computed", result(lambda d: d["values"].pop())),
+        "a value left out": ("nothing claimed", result(lambda d: d["values"].remove(headline(d)))),
         "a metric that nobody computed": (
             "a row claimed, nothing computed",
             result(
@@ -363,5 +397,6 @@ def _as_other(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> P
     shutil.copytree(folder, other)
     edit_text(other / "submission.toml", 'slug = "colours"', 'slug = "other"')
     edit_result(other, lambda d: d["detector"].update(name="other", family="other"))
+    edit_pixels(other, lambda s: s.assign(detector="other"))
     forge(other, lambda s: change(s).assign(detector="other"))
     return other

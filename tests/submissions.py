@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmark.evidence import SCORE_COLUMNS, write_evidence
+from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, write_evidence
 from benchmark.jsonio import digest_file
 from benchmark.planner import Selection
 from benchmark.registry import DETECTORS
@@ -67,6 +67,17 @@ def edit_text(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+
+
+def pixels_path(folder: Path) -> Path:
+    return folder / "evidence" / f"{STEM}.pixel.parquet"
+
+
+def edit_pixels(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change the pixel evidence and its digest."""
+    path = pixels_path(folder)
+    write_evidence(path, change(pd.read_parquet(path)), PIXEL_COLUMNS)
+    edit_result(folder, lambda d: d["evidence"][1].update(sha256=digest_file(path)))
 
 
 def seal(folder: Path) -> None:

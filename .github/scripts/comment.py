@@ -31,14 +31,14 @@ def comment(verdict: object) -> str:
     data = verdict if isinstance(verdict, dict) else {}
     findings = data.get("findings")
     rows = [row for row in findings if isinstance(row, dict)] if isinstance(findings, list) else []
-    lines = [
-        f"{STATUSES.get(str(row.get('status')), '?'):8s} {plain(row.get('check'), 20):20s} {plain(row.get('detail'), 300)}"
-        for row in rows[:MAX_ROWS]
-    ]
+    lines = []
+    for row in rows[:MAX_ROWS]:
+        status = STATUSES.get(str(row.get("status")), "?")
+        lines.append(f"{status:8s} {plain(row.get('check'), 20):20s} {plain(row.get('detail'), 300)}")
     accepted = data.get("accepted") is True
     title = f"Submission {plain(data.get('slug'), 63)}: {'accepted' if accepted else 'refused'}"
     steps = data.get("steps")
-    ladder = " -> ".join(plain(s, 20) for s in steps[:6]) if isinstance(steps, list) else ""
+    ladder = ", ".join(plain(s, 20) for s in steps[:6]) if isinstance(steps, list) else ""
     return "\n".join(["```", title, f"ladder: {ladder}", "", *lines, "```", ""])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark.audit import audit
 from benchmark.episodes import sample_episode
 from benchmark.errors import DataError, NotApplicableError, ResultError, TrustADError
 from benchmark.registry import DATASETS
@@ -70,7 +71,10 @@ def _check_entry(entry: Entry, dataset: Dataset) -> None:
     manifest = indexed(entry, dataset)
     if manifest.digest != entry.result.dataset.manifest_digest:
         raise ResultError(f"{entry.path.name}: the manifest digest is not that of {dataset.info.name} here")
+    warnings = {found.category: found.warning for found in audit(dataset, manifest)}
     for category in entry.result.dataset.categories:
+        if category.warnings != tuple(text for text in [warnings.get(category.name)] if text):
+            raise ResultError(f"{entry.path.name}: {category.name}: its warnings are {warnings.get(category.name)}")
         try:
             _check_category(entry, dataset, manifest, category)
         except TrustADError as error:

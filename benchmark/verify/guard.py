@@ -21,20 +21,21 @@ def problem(path: Path) -> str | None:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path, read_dictionary=list(TEXTS))
+        texts = sorted(set(TEXTS) & set(pq.read_schema(path).names))
+        file = pq.ParquetFile(path, read_dictionary=texts)
         if file.metadata.num_rows > MAX_ROWS or file.metadata.num_row_groups > MAX_PARTS:
             return f"{file.metadata.num_rows:,} rows in {file.metadata.num_row_groups:,} groups"
         rows = 0
         for batch in file.iter_batches(batch_size=65_536):
             rows += batch.num_rows
-            for name in set(TEXTS) & set(batch.schema.names):
+            for name in texts:
                 words = batch.column(name)
                 found = words.dictionary if isinstance(words, pa.DictionaryArray) else words
                 if pa.types.is_string(found.type) and (pc.max(pc.binary_length(found)).as_py() or 0) > MAX_TEXT:
                     return f"column {name}: a text of more than {MAX_TEXT} bytes"
         if rows > MAX_ROWS:
             return f"{rows:,} rows"
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
         return f"not readable as parquet ({type(error).__name__})"
     return None
 

@@ -66,7 +66,7 @@ def _check_detector(entry: Entry, subject: Subject) -> None:
     if subject.code is not None:
         raise ResultError(f"detector.py takes the name of the registered detector {claimed.family!r}; choose another")
     card = getattr(DETECTORS.get(claimed.family), "card", None)
-    for name in ("version", "title", "licence", "training_data"):
+    for name in ("version", "title", "licence"):
         if card is not None and getattr(claimed, name) != getattr(card, name):
             raise ResultError(f"detector {claimed.family}: {name} is {getattr(card, name)!r}")
     for name, value in claimed.flags:

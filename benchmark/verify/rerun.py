@@ -85,10 +85,21 @@ def check_rerun(subject: Subject, limits: Limits) -> str:
         raise NotApplicableError("the demo data are not here")
     try:
         with served_detector(subject, entry, limits) as served:
+            _check_reference(entry, served)
             again = _evidence(entry, dataset, served)
     except ContractError as error:
         raise ResultError(str(error)) from error
     return _compared(entry, again)
+
+
+def _check_reference(entry: Entry, served: Served) -> None:
+    """Card, flags, configuration and weights of the detector that runs are those of the result."""
+    found = served.reference if isinstance(served.reference, dict) else {}
+    for name, claimed in entry.result.detector.model_dump(mode="json").items():
+        if found.get(name) != claimed:
+            raise ResultError(
+                f"detector.{name}: {str(claimed)[:80]} in the result, {str(found.get(name))[:80]} when run"
+            )
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.canonical import canonicalise, rotate
+from benchmark.collect import detector_ref
 from benchmark.episodes import as_tensor
 from benchmark.errors import UsageError
 from benchmark.jobs import DetectorSpec
@@ -121,7 +122,8 @@ def main() -> None:
     try:
         path = Path(asked["path"]) if asked["path"] else None
         server = Server(load(path, asked["name"], asked["backbone"], asked["options"]))
-        channel.send({"ready": True})
+        spec = DetectorSpec(asked["name"], asked["backbone"])
+        channel.send({"reference": detector_ref(server.detector, spec).model_dump(mode="json")})
         while True:
             channel.send({}, server.answer(channel.receive()))
     except Exception as error:  # whatever a detector raises becomes one line for the verdict

@@ -24,10 +24,15 @@ from benchmark.verify.wire import Channel, Frame, checked
 
 
 class Served(FittedDetector):
-    """A detector in another process, fitted to the episode of the last `fit`."""
+    """A detector in another process, fitted to the episode of the last `fit`.
 
-    def __init__(self, channel: Channel) -> None:
+    Attributes:
+        reference: What it says about itself, in the form of `benchmark.results.DetectorRef`; as untrusted as the rest.
+    """
+
+    def __init__(self, channel: Channel, reference: object) -> None:
         self._channel = channel
+        self.reference = reference
         self._open = 0
 
     def fit(self, info: CategoryInfo, originals: Sequence[Tensor], edge: int, seed: int) -> None:
@@ -115,5 +120,4 @@ def serving(
         assert process.stdin is not None
         assert process.stdout is not None
         channel = Channel(process.stdout.fileno(), process.stdin.fileno(), limits.wall)
-        answered(channel.receive())
-        yield Served(channel)
+        yield Served(channel, answered(channel.receive()).words.get("reference"))
