@@ -1,6 +1,6 @@
 """AD-DINOv3 measured: the real architecture's memory and cached epochs, and what training gives on generated images.
 
-Run: python tests/perf/ad_dinov3.py architecture | embedded [--backbone NAME]. Prints JSON lines; nothing is asserted.
+Run: python tests/perf/ad_dinov3.py architecture | embedded [OPTIONS]. Prints JSON lines; nothing is asserted.
 
 ``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels: texts embedded, the tower
 freed, one forward and backward pass through the map to the pixels, peak memory; then one training epoch without and
@@ -17,6 +17,7 @@ import json
 import resource
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ class NoSupport:
         self.info, self.samples = CategoryInfo(dataset, category, class_name), ()
 
 
-def embedded(backbone: str, epochs: int, learning_rate: float) -> None:
+def embedded(backbone: str, epochs: int, learning_rate: float, seeds: range) -> None:
+    from benchmark.cachedir import cache_dir
     from benchmark.registry import DATASETS
     from benchmark.training_data import auxiliary_set
     from detectors.training.ad_dinov3 import train
@@ -96,50 +98,47 @@ def embedded(backbone: str, epochs: int, learning_rate: float) -> None:
 
     dataset = DATASETS.get("procedural")(None)
     halves = dataset.info.categories[::2], dataset.info.categories[1::2]
-    recipe = Recipe(epochs=epochs, batch=16, learning_rate=learning_rate, held_out=0.25)
-    for train_on, test_on in (halves, halves[::-1]):
+    for (train_on, test_on), seed in product((halves, halves[::-1]), seeds):
+        recipe = Recipe(epochs=epochs, batch=16, learning_rate=learning_rate, held_out=0.25, seed=seed)
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "ad_dinov3.safetensors"
-            start = time.perf_counter()
-            facts = train(
-                out, auxiliary_set(dataset, train_on, 112), recipe=recipe, backbone=backbone, cache=Path(folder)
-            )
-            history = facts.history
+            data, cache = auxiliary_set(dataset, train_on, 112), cache_dir() / "features"
+            facts = train(out, data, recipe=recipe, backbone=backbone, cache=cache)
             say(
                 trained_on=train_on,
+                seed=seed,
                 held_out=facts.held_out,
                 epoch=facts.epoch,
                 held_out_auroc=facts.auroc,
-                first_loss=history[0]["loss"],
-                loss_at_chosen=history[facts.epoch - 1]["loss"],
-                last_loss=history[-1]["loss"],
-                seconds=time.perf_counter() - start,
+                first_loss=facts.history[0]["loss"],
+                loss_at_chosen=facts.history[facts.epoch - 1]["loss"],
+                last_loss=facts.history[-1]["loss"],
             )
             test = auxiliary_set(dataset, test_on, 112)
-            rows = [_compare(category, test.of((category,)), backbone, str(out)) for category in test_on]
-        for name in ("trained", "untrained", "no_adapters"):
-            say(mean=name, pixel_auroc=sum(row[name] for row in rows) / len(rows))
+            rows = [_compare(category, test.of((category,)), backbone, str(out), seed) for category in test_on]
+        say(**{f"mean_{name}": sum(row[name] for row in rows) / len(rows) for name in rows[0]})
 
 
-def _compare(category: str, samples: Any, backbone: str, adapters: str) -> dict[str, float]:
-    from detectors.ad_dinov3.detector import UNTRAINED, ADDINOv3
+def _compare(category: str, samples: Any, backbone: str, adapters: str, seed: int) -> dict[str, float]:
+    from detectors.ad_dinov3.detector import ADDINOv3, untrained
+    from detectors.ad_dinov3.model import adapt_text
     from detectors.ad_dinov3.text import class_text
 
-    support = NoSupport(category, samples[0].class_name, "procedural")
-    fitted = {
-        name: ADDINOv3(backbone, adapters=file).fit(support, seed=0)
-        for name, file in (("trained", adapters), ("untrained", UNTRAINED))
-    }
-    text = class_text(ADDINOv3(backbone, adapters=UNTRAINED).clip, (support.info.class_name,))[0]
-    width = fitted["trained"].extractor.width
-    projection = torch.linalg.qr(torch.randn(width, text.shape[1], generator=torch.Generator().manual_seed(0))).Q
+    detector = ADDINOv3(backbone, adapters=adapters)
+    trained = detector.fit(NoSupport(category, samples[0].class_name, "procedural"), seed=0)
+    text = class_text(detector.clip, (samples[0].class_name,))[0]
+    start = untrained(detector.extractor, text.shape[1], seed=seed).state_dict()
+    start["text"] = adapt_text(start["text"], text)
+    fitted = {"trained": trained, "untrained": trained.with_state(start)}
+    generator = torch.Generator().manual_seed(seed)
+    projection = torch.linalg.qr(torch.randn(detector.extractor.width, text.shape[1], generator=generator)).Q
     maps: dict[str, list[Tensor]] = {"trained": [], "untrained": [], "no_adapters": []}
     with torch.no_grad():
         for sample in samples:
             image = sample.image()[None].float() / 255
-            for name, detector in fitted.items():
-                maps[name].append(detector(image).anomaly_map)
-            maps["no_adapters"].append(bare_map(fitted["trained"].extractor(image), projection, text))
+            for name, head in fitted.items():
+                maps[name].append(head(image).anomaly_map)
+            maps["no_adapters"].append(bare_map(trained.extractor(image), projection, text))
     truth = torch.stack([sample.mask() for sample in samples]).flatten().numpy()
     row = {name: float(roc_auc_score(truth, torch.cat(parts).flatten().numpy())) for name, parts in maps.items()}
     say(category=category, **row)
@@ -165,11 +164,12 @@ def main() -> None:
     parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--seeds", type=int, nargs=2, default=[0, 3], help="first seed and the one after the last")
     options = parser.parse_args()
     if options.mode == "architecture":
         architecture()
     else:
-        embedded(options.backbone, options.epochs, options.learning_rate)
+        embedded(options.backbone, options.epochs, options.learning_rate, range(*options.seeds))
 
 
 if __name__ == "__main__":
