@@ -174,7 +174,7 @@ def scatter(title: str, points: Sequence[CostPoint], href: str) -> Markup:
     for i, p in enumerate(ordered):
         body.append(_cost_point(p, places[i], frame, f"{href}{p.slug}.html", labels.get(i)))
     words = "; ".join(f"{p.name}: R {p.value:.3f} at {p.seconds:.3g} s" for p in ordered[:NAMED])
-    return figure(title, words + ".", width, height, *body, kind="scatter")
+    return figure(title, words + ".", width, height, *body, kind="scatter", role="group")
 
 
 def _cost_point(

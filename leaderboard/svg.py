@@ -26,15 +26,17 @@ def number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
-def figure(title: str, description: str, width: int, height: int, *children: Markup, kind: str) -> Markup:
-    """An accessible SVG: role img, named by its title and description."""
+def figure(
+    title: str, description: str, width: int, height: int, *children: Markup, kind: str, role: str = "img"
+) -> Markup:
+    """An accessible SVG named by its title and description; role ``group`` where it holds links."""
     return tag(
         "svg",
         tag("title", title),
         tag("desc", description),
         *children,
         viewBox=f"0 0 {width} {height}",
-        role="img",
+        role=role,
         aria_label=f"{title}. {description}",
         class_=f"chart {kind}",
         width=width,

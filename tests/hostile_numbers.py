@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hostile import attack, simple
+
 from submissions import (
     STEM,
     edit_pixels,

@@ -6,11 +6,13 @@ that they stay finite when the scores separate the labels.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import LinAlgWarning
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
@@ -179,11 +181,13 @@ def _logistic(features: Floats, positive: Bools) -> tuple[Floats, float]:
     if features.shape[1] == 0:
         return np.zeros(0), float(logit(target.mean()))
     fit = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
-    fit.fit(
-        np.concatenate([features, features]),
-        np.repeat([1, 0], positive.size),
-        sample_weight=np.concatenate([target, 1 - target]),
-    )
+    with warnings.catch_warnings():  # a singular Hessian (few, tied scores): scikit-learn goes on with lbfgs
+        warnings.simplefilter("ignore", LinAlgWarning)
+        fit.fit(
+            np.concatenate([features, features]),
+            np.repeat([1, 0], positive.size),
+            sample_weight=np.concatenate([target, 1 - target]),
+        )
     return np.asarray(fit.coef_[0]), float(fit.intercept_[0])
 
 

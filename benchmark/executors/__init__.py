@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.errors import UnknownNameError
+from benchmark.errors import UnknownNameError, UsageError
 from benchmark.registry import load_attribute
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Executor = Callable[[Sequence[Job], Mapping[str, Cell]], Iterator[Cell | CellFailure]]
 
-EXECUTORS = {"local": "benchmark.executors.local:execute"}
+EXECUTORS = {"local": "benchmark.executors.local:execute", "ray": "benchmark.executors.ray:execute"}
 
 
 def executor(name: str) -> Executor:
@@ -31,5 +31,8 @@ def executor(name: str) -> Executor:
     """
     if name not in EXECUTORS:
         raise UnknownNameError("executor", name, EXECUTORS)
-    found: Executor = load_attribute(EXECUTORS[name])
+    try:
+        found: Executor = load_attribute(EXECUTORS[name])
+    except UsageError as error:
+        raise UsageError(f"--executor {name}: {error}; install it with `pip install 'trustad[{name}]'`") from error
     return found

@@ -119,7 +119,7 @@ class ADDINOv3(Detector):
         self.config = {
             "backbone": name,
             "clip": self.clip,
-            "adapters": files,
+            "adapters": list(files.values()),
             "image_score": image_score,
             "ablation": ablation,
             "reference_quirks": reference_quirks,

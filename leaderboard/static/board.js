@@ -14,9 +14,11 @@ document.addEventListener("DOMContentLoaded", () => {
   const comparison = document.getElementById("compare");
   let state = states.read(location.hash, base);
   let drawn = "";
-  let trs = [];
+  let trs = new Map();
   let current = null;
+  let round = 0;
   const pairTables = new Map();
+  const STEP = 40;
 
   const stem = () => `${track}/${base.datasets.find((d) => d.name === state.dataset).file}`;
   const keys = () => [`${stem()}-${state.shots}.clean`, ...(state.attack ? [`${stem()}-${state.shots}.${base.attacks[state.attack].file}`] : [])];
@@ -66,19 +68,16 @@ document.addEventListener("DOMContentLoaded", () => {
     const wanted = new Set(["r", "a", "clean", ...state.cols, ...(specs[state.sort] ? [state.sort] : [])]);
     const cells = current && drawn === signature && [...wanted].every((key) => key in current.cells) ? current.cells
       : Object.fromEntries([...wanted].map((key) => [key, model.column(specs[key], state, data)]));
-    if (drawn !== signature) {
-      trs = trustad.table.buildRows(base.rows, { columns, cells, reasons: data.clean.unranked }, root, state.compare, pick);
-      drawn = signature;
-    }
+    if (drawn !== signature) trs = new Map();
+    drawn = signature;
     const filtered = base.rows.map((_, i) => i).filter((i) => model.matches(base.rows[i], state));
     const ranks = ranksOf(filtered, cells, data);
     const league = (i) => ({ value: ranks.get(i)?.rank === undefined ? null : ranks.get(i).rank + (base.rows[i].transductive ? 1e6 : 0) });
     const primary = { rank: () => base.rows.map((_, i) => league(i)), name: () => base.rows.map((r) => ({ value: r.name.toLowerCase() })) }[state.sort];
     const order = model.order(filtered, base.rows, [primary ? primary() : cells[state.sort], cells.r, cells.a, cells.clean], state.dir === "asc" ? 1 : -1);
-    for (const i of order) trustad.table.fillRank(trs[i], ranks.get(i), base.rows[i]);
     table.tHead.replaceChildren(...trustad.table.buildHead(columns, state, root, sort));
-    table.tBodies[0].replaceChildren(...order.map((i) => trs[i]));
     current = { cells, columns, order, ranks, data };
+    placeRows();
     status.textContent = order.length
       ? `${order.length} of ${base.rows.length} detectors; ${sentence()}. ${sortWords()}`
       : `No detector matches. ${sentence()}.`;
@@ -87,13 +86,36 @@ document.addEventListener("DOMContentLoaded", () => {
     trustad.compare.render(comparison, chosen.length > 1 ? chosen : [], state, data, ranks, `${sentence()}.`, () => set({ compare: [] }));
   };
 
+  // The first rows at once, the others in steps, so that a long table answers as fast as a short one.
+  const placeRows = () => {
+    const { order, cells, columns, ranks, data } = current;
+    const body = table.tBodies[0];
+    round += 1;
+    const mine = round;
+    const row = (i) => {
+      if (!trs.has(i)) trs.set(i, trustad.table.buildRow(base.rows[i], i, { columns, cells, reasons: data.clean.unranked }, root, pick));
+      const tr = trs.get(i);
+      trustad.table.fillRank(tr, ranks.get(i), base.rows[i]);
+      checkBox(tr, base.rows[i].slug);
+      return tr;
+    };
+    const step = (from) => {
+      if (mine !== round) return;
+      body.append(...order.slice(from, from + STEP).map(row));
+      if (from + STEP < order.length) setTimeout(step, 0, from + STEP);
+    };
+    body.replaceChildren(...order.slice(0, STEP).map(row));
+    if (order.length > STEP) setTimeout(step, 0, STEP);
+  };
+
+  const checkBox = (tr, slug) => {
+    const chosen = tr.querySelector("input");
+    chosen.checked = state.compare.includes(slug);
+    chosen.disabled = state.compare.length >= 4 && !chosen.checked;
+  };
+
   const drawBar = (chosen) => {
     bar.hidden = chosen.length === 0;
-    for (const [i, tr] of trs.entries()) {
-      const box = tr.querySelector("input");
-      box.checked = chosen.includes(i);
-      box.disabled = chosen.length >= 4 && !box.checked;
-    }
     if (bar.hidden) return;
     const names = chosen.map((i) => base.rows[i].name).join(", ");
     const jump = trustad.controls.button("Show comparison", () => comparison.scrollIntoView(), { disabled: chosen.length < 2 });
@@ -140,7 +162,10 @@ document.addEventListener("DOMContentLoaded", () => {
     trustad.controls.build(panel, base, state, set, exporters, reset);
     performance.mark("board-ready");
     return trustad.load(root, [`${stem()}.replicates`]);
-  }).then(() => { if (!untouched()) draw(); });
+  }).then(() => {
+    if (untouched()) setTimeout(() => pairs(current.cells.r), 200);
+    else draw();
+  });
 
   const set = (change) => {
     state = states.settle({ ...state, ...change }, base);
@@ -148,13 +173,17 @@ document.addEventListener("DOMContentLoaded", () => {
     history.replaceState(null, "", words ? `#${words}` : "#");
     if (keys().every((key) => trustad.get(key) !== undefined) && trustad.get(`${stem()}.replicates`)) {
       draw();
-      trustad.controls.build(panel, base, state, set, exporters, reset);
+      if (!("q" in change)) trustad.controls.build(panel, base, state, set, exporters, reset);
     } else refresh();
   };
   const reset = () => {
     state = states.initial(base);
     set({});
   };
+
+  const closeMenus = (except) => panel.querySelectorAll("details[open]").forEach((menu) => { if (menu !== except) menu.open = false; });
+  document.addEventListener("pointerdown", (event) => closeMenus(event.target.closest(".controls details")));
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") closeMenus(null); });
 
   window.addEventListener("hashchange", () => {
     if (!location.hash.includes("=") && location.hash.length > 1) return;

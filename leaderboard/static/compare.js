@@ -64,7 +64,7 @@ trustad.compare = (() => {
     section.replaceChildren(
       el("h2", {}, "Side by side"), el("p", { className: "note" }, `${words} Best value of each line in bold.`),
       el("figure", {}, el("figcaption", {}, "What is left over budgets"), curves(rows, picks, picks.map((i) => seriesOf(i, state, data)))),
-      el("div", { className: "frame scroll", tabIndex: 0, role: "region", "aria-label": "Comparison" },
+      el("div", { className: "frame scroll", tabIndex: 0, role: "region", "aria-label": "All measures side by side" },
         el("table", { className: "compare" }, el("thead", {}, head), el("tbody", {}, ...body))),
       trustad.controls.button("Close comparison", onClose));
   };

@@ -54,10 +54,10 @@ trustad.table = (() => {
     el("small", {}, [row.backbone || "no backbone", ...row.traits].join(" · ")),
     reason ? el("small", {}, `not ranked: ${reason}`) : null);
 
-  // One <tr> per row; shown = {columns: [specs], cells: {key: [cells]}, reasons: [..]}.
-  const buildRows = (rows, shown, root, picked, onPick) => rows.map((row, i) => {
+  // The <tr> of row i; shown = {columns: [specs], cells: {key: [cells]}, reasons: [..]}.
+  const buildRow = (row, i, shown, root, onPick) => {
     const tr = el("tr", { id: row.slug });
-    const box = el("input", { type: "checkbox", checked: picked.includes(row.slug) });
+    const box = el("input", { type: "checkbox" });
     box.addEventListener("change", () => onPick(row.slug, box.checked));
     const word = el("span", { className: "word" }, "Compare ", el("span", { className: "vh" }, row.name));
     tr.append(el("td", { className: "pick" }, el("label", {}, box, word)),
@@ -66,7 +66,7 @@ trustad.table = (() => {
       el("td", { className: "glyph" }, glyph(shown.cells.clean[i].value, shown.cells.a[i].value)),
       ...shown.columns.map((spec) => bodyCell(spec, shown.cells[spec.key][i], row)));
     return tr;
-  });
+  };
 
   const place = (rank, row) => (rank.rank === undefined ? trustad.model.DASH : `${row.transductive ? "T" : ""}${rank.rank}`);
 
@@ -111,5 +111,5 @@ trustad.table = (() => {
       ...columns.map((spec) => headCell(spec, state, root, onSort))),
   ];
 
-  return { el, svg, glyph, limits, buildRows, buildHead, fillRank, place, score };
+  return { el, svg, glyph, limits, buildRow, buildHead, fillRank, place, score };
 })();
