@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from hostile import ATTACKS, Attack, attack, simple
 from safetensors.torch import save_file
+from submissions import STEM, edit_text, forge
 
 from benchmark.errors import ContractError
 from benchmark.isolation import Limits, interpreter_paths, isolated
 from benchmark.verify.served import answered
 from benchmark.verify.wire import Channel
-from submissions import STEM, edit_text, forge
 
 
 def code(text: str, where: str = "from __future__ import annotations\n"):  # type: ignore[no-untyped-def]

@@ -7,7 +7,6 @@ import pickle
 from pathlib import Path
 
 from hostile import attack, simple
-
 from submissions import SLUG, STEM, edit_result, edit_text, result_path, scores_path
 
 

@@ -10,11 +10,11 @@ import hostile_numbers  # noqa: F401
 import pytest
 from hostile import ATTACKS, Attack
 from hostile_code import jailed
+from submissions import copy, honest, tree  # noqa: F401
 
 from benchmark.isolation import Limits, unavailable
 from benchmark.verify.checks import verify_submission
 from benchmark.verify.subject import Subject
-from submissions import copy, honest, tree  # noqa: F401
 
 SECURITY = Path(__file__).parents[1] / "docs" / "security.md"
 BEGIN, END = "<!-- attacks: written by tests/test_hostile.py -->", "<!-- end of attacks -->"

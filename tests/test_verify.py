@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from submissions import STEM, copy, edit_result, edit_text, forge, honest, result_path  # noqa: F401
 
 from benchmark import isolation
 from benchmark.cli import main
@@ -22,7 +23,6 @@ from benchmark.verify.checks import verify_submission
 from benchmark.verify.counter import rescored_claims
 from benchmark.verify.record import record
 from benchmark.verify.subject import Subject
-from submissions import STEM, copy, edit_result, edit_text, forge, honest, result_path  # noqa: F401
 
 isolated_here = pytest.mark.skipif(unavailable() is not None, reason=f"no isolation: {unavailable()}")
 
