@@ -102,7 +102,7 @@ def jailed(program: str) -> str:
         "    os.write(1, frame + (2).to_bytes(8, 'little') + b'{}')"
     )
     command = [sys.executable, "-I", "-c", "\n".join([reply, *lines])]
-    limits = Limits(wall=10, processor=2, processes=16)
+    limits = Limits(wall=5 if "sleep(9999)" in program else 300, processor=2, processes=16)
     with isolated(command, interpreter_paths(), limits) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -117,6 +117,10 @@ attack("detector.py that does not parse", "spot re-run", "SyntaxError", rerun=Tr
 attack(
     "an error message of a megabyte with colours and line breaks", "spot re-run", "failed: RuntimeError", rerun=True
 )(code("raise RuntimeError('\\x1b[31m\\n' * 300_000)\n"))
+
+attack("a detector.py of another version than was run", "spot re-run", "detector.version", rerun=True)(
+    lambda folder: edit_text(folder / "detector.py", "version=1", "version=2")
+)
 
 WHEN_SCORING = {
     "scores that are NaN": ("not finite", "return Prediction(images.mean((1, 2, 3)) * float('nan'))"),

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmark.evidence import SCORE_COLUMNS, write_evidence
 from hostile import attack, simple
 from submissions import (
     STEM,
@@ -99,13 +100,10 @@ simple(
 
 @attack("evidence with one bit flipped", "results", "SHA-256")
 def _bit(folder: Path) -> None:
-    """In the magic bytes' neighbourhood nothing is checked by parquet itself, so flip within a score page."""
     path = scores_path(folder)
     frame = pd.read_parquet(path)
     values = frame["score"].to_numpy(np.float32).copy()
     values.view(np.uint32)[0] ^= 1
-    from benchmark.evidence import SCORE_COLUMNS, write_evidence
-
     write_evidence(path, frame.assign(score=values), SCORE_COLUMNS)
 
 

@@ -44,7 +44,7 @@ def test_refused(attack: Attack, honest: Path, tmp_path: Path) -> None:  # noqa:
     temporary = Path(tempfile.gettempdir())
     before, around = tree(tmp_path), {p.name for p in temporary.glob("trustad-*")}
 
-    verdict = verify_submission(Subject(folder), rerun=attack.rerun, limits=Limits(wall=200))
+    verdict = verify_submission(Subject(folder), rerun=attack.rerun, limits=Limits())
 
     assert not verdict.accepted
     last = verdict.findings[-1]

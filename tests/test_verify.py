@@ -30,7 +30,7 @@ isolated_here = pytest.mark.skipif(unavailable() is not None, reason=f"no isolat
 @isolated_here
 def test_an_honest_submission_reaches_the_spot_rerun(honest: Path, tmp_path: Path) -> None:  # noqa: F811
     folder = copy(honest, tmp_path)
-    verdict = verify_submission(Subject(folder), rerun=True, limits=Limits(wall=200))
+    verdict = verify_submission(Subject(folder), rerun=True, limits=Limits())
     assert verdict.words == "colours: accepted, spot rerun"
     assert verdict.steps == ("claimed", "schema_valid", "recomputed", "spot_rerun")
     assert {f.status for f in verdict.findings} == {"pass"}
@@ -104,7 +104,7 @@ def test_a_counter_claim_lowers_the_robust_number(honest: Path, tmp_path: Path) 
     subject = Subject(folder)
     verdict = verify_submission(subject, rerun=False)
     assert verdict.accepted, verdict.words
-    (claim,) = rescored_claims(subject, Limits(wall=200))
+    (claim,) = rescored_claims(subject, Limits())
     assert claim.robust_before == pytest.approx(1.0)
     assert claim.robust_after is not None
     assert claim.robust_after < 0.9
