@@ -81,20 +81,14 @@ class Example:
 
 @dataclass
 class _Cost:
-    """What the attack of a pass spent, and the images on which it never saw a gradient."""
+    """What an attack spent at one budget, and the images on which it never saw a gradient."""
 
     forward: float = 0.0
     backward: float = 0.0
     dead: set[str] = field(default_factory=set)
 
-    def add(self, target: BoundTarget) -> None:
-        """Take the counts of one chunk."""
-        self.forward += target.forwards
-        self.backward += target.backwards
-        self.dead.update(name for name, dead in zip(target.queried, target.dead.tolist(), strict=True) if dead)
-
     def per_image(self, images: int) -> dict[str, float]:
-        """Passes per image and budget."""
+        """Passes per image."""
         return {"forward": self.forward / images, "backward": self.backward / images}
 
 
@@ -171,16 +165,18 @@ class JobBench:
     def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
         """All cells of a pass."""
         tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
-        cost = _Cost()
+        costs = {epsilon: _Cost() for epsilon in spec.epsilons}
         for chunk in self._chunks(spec.samples):
-            for epsilon, images in self._images(spec, chunk, cost):
+            for epsilon, images in self._images(spec, chunk, costs):
                 wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
                 self._score(wanted, chunk, images, tallies)
-        facts = cost.per_image(len(spec.samples) * len(spec.epsilons)) | self._dead(spec, cost)
         repeats = self._repeat(spec, tallies)
-        return [
-            (cell, _finish(cell, tallies[cell.address], facts | repeats.get(cell.address, {}))) for cell in spec.cells
-        ]
+        done = []
+        for cell in spec.cells:
+            cost = costs[cell.epsilon or 0]
+            facts = cost.per_image(len(spec.samples)) | self._dead(spec, cost) | repeats.get(cell.address, {})
+            done.append((cell, _finish(cell, tallies[cell.address], facts)))
+        return done
 
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
@@ -188,7 +184,7 @@ class JobBench:
         for chunk in self._chunks(spec.samples):
             fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
             before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
-            for _, images in self._images(spec, chunk, _Cost()):
+            for _, images in self._images(spec, chunk, {n: _Cost() for n in spec.epsilons}):
                 after = self._predict(fitted, images.float() / 255.0, chunk.ids, {})
                 assert chunk.batch.masks is not None
                 yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
@@ -216,14 +212,29 @@ class JobBench:
             for address, tally in again.items()
         }
 
-    def _images(self, spec: PassSpec, chunk: Chunk, cost: _Cost) -> Iterator[tuple[int, Tensor]]:
+    def _images(self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, _Cost]) -> Iterator[tuple[int, Tensor]]:
+        """The images of a chunk at every budget.
+
+        Costs and dead gradients are those of each budget run alone, so that they do not depend on which cells were
+        missing: a budget that spends nothing of its own shares the backward pass of the first and is charged with it.
+        """
         if spec.attack is None:
             yield 0, chunk.batch.images
             return
         attack = self.parts.attack(spec.attack)
-        target = self._target(spec, chunk)
-        yield from zip(spec.epsilons, perturb(attack, target, chunk.batch, spec.epsilons), strict=True)
-        cost.add(target)
+        together = [spec.epsilons] if attack.card.knowledge == "surrogate" else [(n,) for n in spec.epsilons]
+        for group in together:
+            target = self._target(spec, chunk)
+            spent, first = (0, 0), (0, 0)
+            for epsilon, images in zip(group, perturb(attack, target, chunk.batch, group), strict=True):
+                own = (target.forwards - spent[0], target.backwards - spent[1])
+                spent = (target.forwards, target.backwards)
+                first = first if any(first) else own
+                cost = costs[epsilon]
+                cost.forward += (own if any(own) else first)[0]
+                cost.backward += (own if any(own) else first)[1]
+                cost.dead.update(name for name, dead in zip(target.queried, target.dead.tolist(), strict=True) if dead)
+                yield epsilon, images
 
     def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
         floats = images.float() / 255.0

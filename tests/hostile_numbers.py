@@ -332,7 +332,7 @@ simple(
             "auroc 1: value",
             result(lambda d: headline(d).update(value=headline(d)["value"] - 1e-6)),
         ),
-        "a narrower interval": ("low", result(lambda d: headline(d).update(low=headline(d)["value"]))),
+        "a narrower interval": ("low", result(lambda d: headline(d).update(low=headline(d)["low"] + 1e-5))),
         "a robust score of 1": (
             "robust_score",
             result(lambda d: next(v for v in d["values"] if v["metric"] == "robust_score").update(value=1.0)),
