@@ -114,9 +114,9 @@ def test_draws_start_with_the_value_on_the_actual_images(study: Study) -> None:
     mean, area = study.flag(True)
     values = []
     for e in study.episodes:
-        p = e.mapped("platt", np.stack([e.clean, e.scores["strong", "2/255"]]))
+        p = e.platt
         assert not isinstance(p, NotApplicableError)
-        before, after = entropy(p[:, e.labels])
+        before, after = (entropy(p[condition][e.labels]) for condition in ((None, None), ("strong", "2/255")))
         values.append([after.mean(), entropy_auroc(before, after, e.folds[e.labels]).value])
     row = 1 + study.attacks.index(("strong", "2/255"))
     assert [mean[row, 0], area[row, 0]] == pytest.approx(np.mean(values, axis=0))
