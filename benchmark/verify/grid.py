@@ -121,7 +121,7 @@ def _check_excuse(name: str, failure: Failure, result: RunResult) -> None:
         excused = (
             card.knowledge in ("surrogate", "transfer")
             or (card.knowledge == "white_box" and not flags.differentiable)
-            or (card.uses_masks and not dataset.has_masks)
+            or (card.uses_masks and not (dataset.has_masks and flags.has_map))
             or failure.attack == "mask_flip"
         )
     if not excused:
