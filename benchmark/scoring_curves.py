@@ -20,7 +20,7 @@ def reliability_diagrams(episodes: Sequence[EpisodeScores]) -> Iterator[Reliabil
     """Clean before (min-max) and after Platt, and Platt under every attack that covers all images."""
     if not episodes:
         return
-    wanted = [("minmax", CLEAN), *(("platt", c) for c in _whole(episodes))]
+    wanted = [("minmax", CLEAN), *(("platt", c) for c in whole_conditions(episodes))]
     for calibrator, condition in wanted:
         pooled = _pooled(episodes, calibrator, condition)
         if pooled is None:
@@ -40,7 +40,7 @@ def entropy_histograms(episodes: Sequence[EpisodeScores]) -> Iterator[EntropyHis
     """Platt entropy of the query images, clean and under every attack that covers all images."""
     if not episodes:
         return
-    for condition in _whole(episodes):
+    for condition in whole_conditions(episodes):
         pooled = _pooled(episodes, "platt", condition)
         if pooled is None:
             continue
@@ -50,7 +50,8 @@ def entropy_histograms(episodes: Sequence[EpisodeScores]) -> Iterator[EntropyHis
         )
 
 
-def _whole(episodes: Sequence[EpisodeScores]) -> list[Condition]:
+def whole_conditions(episodes: Sequence[EpisodeScores]) -> list[Condition]:
+    """Conditions that cover every image of every episode (audits do not), clean first."""
     return [c for c in conditions_of(episodes) if all(c in e.scores and e.covered(c).all() for e in episodes)]
 
 

@@ -14,12 +14,13 @@ from typing import TypeVar
 import numpy as np
 
 from benchmark.calibration.crossfit import Folds
-from benchmark.episode_scores import CLEAN, EpisodeScores, conditions_of
+from benchmark.episode_scores import CLEAN, EpisodeScores
 from benchmark.errors import NotApplicableError
 from benchmark.metrics.calibration_error import calibrated_eces, ece_value
 from benchmark.metrics.outcome import Bools, Floats
 from benchmark.metrics.proper import log_losses
 from benchmark.metrics.uncertainty import entropy
+from benchmark.scoring_curves import whole_conditions
 from benchmark.statistics.bootstrap import (
     Counts,
     auroc_replicates,
@@ -68,7 +69,7 @@ class Study:
     @cached_property
     def attacks(self) -> list[tuple[str, str]]:
         """(attack, epsilon) of every condition that attacked all images of all episodes; epsilons ascend."""
-        whole = (c for c in conditions_of(self.episodes) if all(e.covered(c).all() for e in self.episodes))
+        whole = whole_conditions(self.episodes)
         return [(attack, epsilon) for attack, epsilon in whole if attack is not None and epsilon is not None]
 
     @cached_property
