@@ -1,3 +1,6 @@
+"""`python -m benchmark` is the `trustad` command."""
+
 from benchmark.cli import main
 
-main()
+if __name__ == "__main__":  # worker processes import this module again
+    main()
