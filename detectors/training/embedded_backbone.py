@@ -99,14 +99,14 @@ class Trainer:
         return {name: weight.half().cpu().contiguous() for name, weight in self.average.items()}
 
     def checkpoint(self) -> bytes:
-        """The whole state as safetensors, with step and recipe as JSON metadata."""
+        """The whole state as safetensors; step and recipe are one JSON text, since safetensors orders keys at random."""
         tensors = {f"average.{name}": weight for name, weight in self.average.items()}
         tensors |= {f"vit.{name}": weight for name, weight in self.vit.state_dict().items()}
         tensors |= {f"head.{name}": weight for name, weight in self.head.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         tensors["rng"] = self.rng.get_state()
-        metadata = {"step": str(self.step), "recipe": json.dumps(asdict(self.recipe), sort_keys=True)}
+        metadata = {"state": json.dumps({"step": self.step, "recipe": asdict(self.recipe)}, sort_keys=True)}
         return bytes(save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata))
 
     def restore(self, path: Path) -> None:
@@ -116,11 +116,10 @@ class Trainer:
             WeightsError: If the checkpoint was made under another recipe.
         """
         with safe_open(path, "pt") as file:
-            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if json.loads(metadata["recipe"]) != asdict(self.recipe):
-            raise WeightsError(
-                f"{path} holds a run of recipe {metadata['recipe']}; give the same settings or delete it"
-            )
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if state["recipe"] != asdict(self.recipe):
+            raise WeightsError(f"{path} holds a run of recipe {state['recipe']}; give the same settings or delete it")
         self.vit.load_state_dict(under("vit.", tensors))
         self.head.load_state_dict(under("head.", tensors))
         self.average = {name: weight.to(self.device) for name, weight in under("average.", tensors).items()}
@@ -130,7 +129,7 @@ class Trainer:
             moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.rng.set_state(tensors["rng"])
-        self.step = int(metadata["step"])
+        self.step = state["step"]
 
 
 def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
