@@ -177,6 +177,32 @@ class MetricValue(Strict):
         )
 
 
+class ProbeValue(Strict):
+    """One number of an experiment beside the grid (`benchmark.probes`); never ranked.
+
+    Attributes:
+        probe: Name of the experiment.
+        parameter: Its budget in grey levels, L2 radius in [0, 1] units, or noise level sigma.
+        metric: ``auroc`` is that of the same images clean; ``auroc_robust`` under the probe; ``smoothed_auroc`` of the
+            median under noise; ``certified_auroc`` its lower bound within ``radius``.
+        category: None = macro mean over the categories probed.
+        radius: L2 radius of a certificate.
+        value, low, high, n, reason: As in `MetricValue`.
+    """
+
+    probe: Name
+    parameter: Real
+    metric: Name
+    category: Name | None = None
+    shots: Count
+    radius: Real | None = None
+    value: Real | None
+    low: Real | None = None
+    high: Real | None = None
+    n: Count
+    reason: Text | None = None
+
+
 class Replicates(Strict):
     """Seeded paired bootstrap replicates of a headline number: the same resamples for every detector.
 
@@ -221,7 +247,7 @@ class EvidenceFile(Strict):
     """A parquet file in the evidence folder, named relative to it."""
 
     file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}\.parquet$")]
-    kind: Literal["scores", "pixels"]
+    kind: Literal["scores", "pixels", "probes"]
     sha256: Sha256
     rows: Count
 
@@ -296,6 +322,7 @@ class RunResult(Strict):
     replicates: tuple[Replicates, ...]
     reliability: tuple[Reliability, ...]
     entropy: tuple[EntropyHistogram, ...]
+    probes: tuple[ProbeValue, ...] = ()
     evidence: tuple[EvidenceFile, ...]
     validity: Validity
     failures: tuple[Failure, ...]
@@ -328,7 +355,7 @@ def dump_result(result: RunResult) -> str:
     return "".join(_lines(result.model_dump(mode="json")))
 
 
-_ROWS = frozenset({"values", "replicates", "reliability", "entropy", "attacks", "failures"})
+_ROWS = frozenset({"values", "probes", "replicates", "reliability", "entropy", "attacks", "failures"})
 
 
 def _lines(data: dict[str, Any]) -> Iterator[str]:
@@ -345,7 +372,7 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
 
 
 def _without_null(key: str, row: dict[str, Any]) -> dict[str, Any]:
-    keep = {"value"} if key == "values" else set()
+    keep = {"value"} if key in ("values", "probes") else set()
     return {name: value for name, value in row.items() if value is not None or name in keep}
 
 

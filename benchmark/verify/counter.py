@@ -211,7 +211,8 @@ def robust_values(entry: Entry, claim: CounterClaim, scores: Mapping[str, float]
     more = Rules(
         rules.dataset, rules.ranked_shots, rules.ranked_epsilons, rules.full_coverage | {name}, rules.has_normals
     )
-    return _robust(score_evidence(entry.scores, None, rules).values), _robust(score_evidence(frame, None, more).values)
+    found = [score_evidence(rows, None, None, by) for rows, by in ((entry.scores, rules), (frame, more))]
+    return _robust(found[0].values), _robust(found[1].values)
 
 
 def _robust(values: tuple[MetricValue, ...]) -> MetricValue:
