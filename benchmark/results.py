@@ -237,7 +237,7 @@ class Check(Strict):
 class RunFacts(Strict):
     """What the validity checks read beside the evidence; measured by the run, tested by the spot re-run.
 
-    ``repeat_error``: `benchmark.diagnostics.repeat_error`; None = not measured. ``dead``: white-box attack -> `dead_share`.
+    ``repeat_error``: see `benchmark.diagnostics`; None = not measured. ``dead``: white-box attack -> `dead_share`.
     """
 
     repeat_error: Annotated[float, Field(ge=0, le=1e12)] | None = None
