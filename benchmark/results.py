@@ -234,11 +234,24 @@ class Check(Strict):
     detail: Text
 
 
+class RunFacts(Strict):
+    """What the validity checks read beside the evidence: measured by the run, tested by the spot re-run.
+
+    Attributes:
+        repeat_error: Largest difference of two clean score calls, relative to the score range; None = not measured.
+        dead: White-box attack -> share of images without any gradient although their score could still move.
+    """
+
+    repeat_error: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    dead: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+
 class Validity(Strict):
-    """The badge: red is listed but not ranked."""
+    """The badge: red is listed but not ranked. It follows from the evidence, the flags and ``facts``."""
 
     badge: Literal["green", "amber", "red"]
     checks: tuple[Check, ...]
+    facts: RunFacts = RunFacts()
 
 
 class Failure(Strict):
