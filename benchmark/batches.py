@@ -97,5 +97,5 @@ def out_of_memory(error: Exception) -> bool:
 def _free() -> None:
     """Give back what the failed attempt held."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -7,7 +7,7 @@ chosen by hash, not by looks.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from benchmark.maps import render_map
 from benchmark.passes import job_of
 from benchmark.planner import Plan, PlannedDataset
 from benchmark.runner import Example, JobBench
+from benchmark.store import CellStore
 from benchmark.submission import Gallery, GalleryItem, Panel
 from benchmark.types import Sample, keyed_seed
 from benchmark.workbench import Workbench
@@ -35,13 +36,13 @@ _COLOURS = np.array([[13, 8, 65], [84, 15, 109], [187, 55, 84], [249, 142, 9], [
 Picture = NDArray[np.uint8]
 
 
-def write_galleries(plan: Plan, bench: Workbench, stored: Container[str], folder_of: dict[str, Path]) -> None:
+def write_galleries(plan: Plan, bench: Workbench, stored: CellStore, folder_of: dict[str, Path]) -> None:
     """Write ``gallery/`` for every detector of a plan.
 
     Args:
         plan: A finished plan.
         bench: Its detectors and attacks.
-        stored: Addresses of the cells that could be computed.
+        stored: The cells that could be computed.
         folder_of: Detector label -> submission folder; detectors without results are left out.
     """
     for spec in plan.detectors:
@@ -60,7 +61,7 @@ def write_galleries(plan: Plan, bench: Workbench, stored: Container[str], folder
             atomic_write(folder / "gallery" / "gallery.json", pretty_json(gallery.model_dump(mode="json")))
 
 
-def _shown_cells(planned: PlannedDataset, detector: str, bench: Workbench, stored: Container[str]) -> list[CellSpec]:
+def _shown_cells(planned: PlannedDataset, detector: str, bench: Workbench, stored: CellStore) -> list[CellSpec]:
     """One white-box cell with pixel evidence in each of a few hash-chosen categories."""
     cells: dict[str, CellSpec] = {}
     for cell in planned.cells:
