@@ -235,11 +235,9 @@ class Check(Strict):
 
 
 class RunFacts(Strict):
-    """What the validity checks read beside the evidence: measured by the run, tested by the spot re-run.
+    """What the validity checks read beside the evidence; measured by the run, tested by the spot re-run.
 
-    Attributes:
-        repeat_error: Largest difference of two clean score calls, relative to the score range; None = not measured.
-        dead: White-box attack -> share of images without any gradient although their score could still move.
+    ``repeat_error``: see `benchmark.diagnostics`; None = not measured. ``dead``: white-box attack -> `dead_share`.
     """
 
     repeat_error: Annotated[float, Field(ge=0, le=1e12)] | None = None
@@ -358,8 +356,7 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
 
 
 def _without_null(key: str, row: dict[str, Any]) -> dict[str, Any]:
-    keep = {"value"} if key == "values" else set()
-    return {name: value for name, value in row.items() if value is not None or name in keep}
+    return {name: value for name, value in row.items() if value is not None or (key, name) == ("values", "value")}
 
 
 def parse_result(text: str | bytes, *, source: str) -> RunResult:
