@@ -22,6 +22,7 @@ from benchmark.results import (
     EvidenceFile,
     Failure,
     Flags,
+    RunFacts,
     RunResult,
     SupportRef,
     Timing,
@@ -114,7 +115,7 @@ def _collect_one(
         reliability=scored.reliability,
         entropy=scored.entropy,
         evidence=tuple(evidence),
-        validity=validity_of(scores, attacks, _facts(cells), detector.card),
+        validity=validity_of(scores, attacks, run_facts(cells), detector.card),
         failures=failed,
         environment=environment(plan.selection.device, track.chunk_size),
         code=code(),
@@ -304,13 +305,16 @@ def _mean(cells: list[tuple[CellSpec, Cell]], fact: str) -> float:
     return round(sum(float(cell.facts.get(fact, 0.0)) for _, cell in cells) / len(cells), 6)
 
 
-def _facts(cells: list[tuple[CellSpec, Cell]]) -> dict[str, dict[str, float]]:
-    """For the validity checks: by attack the mean share of images without gradient; ``clean``: the repeat error."""
-    facts = {"clean": {"repeat_error": max(cell.facts["repeat_error"] for c, cell in cells if c.attack is None)}}
-    for name in sorted({c.attack for c, cell in cells if c.attack is not None and "dead" in cell.facts}):
-        mine = [(c, cell) for c, cell in cells if c.attack == name and "dead" in cell.facts]
-        facts[name] = {"dead": _mean(mine, "dead")}
-    return facts
+def run_facts(cells: list[tuple[CellSpec, Cell]]) -> RunFacts:
+    """For the validity checks: the largest repeat error, and by attack the mean share of images without gradient."""
+    probed = [(c, cell) for c, cell in cells if "dead" in cell.facts]
+    return RunFacts(
+        repeat_error=max(float(cell.facts["repeat_error"]) for c, cell in cells if c.attack is None),
+        dead={
+            name: _mean([(c, cell) for c, cell in probed if c.attack == name], "dead")
+            for name in sorted({c.attack for c, _ in probed if c.attack is not None})
+        },
+    )
 
 
 def _failures(

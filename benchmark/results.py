@@ -234,11 +234,22 @@ class Check(Strict):
     detail: Text
 
 
+class RunFacts(Strict):
+    """What the validity checks read beside the evidence; measured by the run, tested by the spot re-run.
+
+    ``repeat_error``: see `benchmark.diagnostics`; None = not measured. ``dead``: white-box attack -> `dead_share`.
+    """
+
+    repeat_error: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    dead: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+
 class Validity(Strict):
-    """The badge: red is listed but not ranked."""
+    """The badge: red is listed but not ranked. It follows from the evidence, the flags and ``facts``."""
 
     badge: Literal["green", "amber", "red"]
     checks: tuple[Check, ...]
+    facts: RunFacts = RunFacts()
 
 
 class Failure(Strict):
@@ -345,8 +356,7 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
 
 
 def _without_null(key: str, row: dict[str, Any]) -> dict[str, Any]:
-    keep = {"value"} if key == "values" else set()
-    return {name: value for name, value in row.items() if value is not None or name in keep}
+    return {name: value for name, value in row.items() if value is not None or (key, name) == ("values", "value")}
 
 
 def parse_result(text: str | bytes, *, source: str) -> RunResult:
