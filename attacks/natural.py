@@ -1,8 +1,8 @@
 """Natural corruptions at five named severities: a column beside the adversarial ones, bound by no epsilon.
 
-As attacks they are families (``jpeg:severe``), run at 255/255: that ball holds every image. Severities follow the spirit
-of Hendrycks and Dietterich 2019 (ImageNet-C); the values are ours, chosen for 8-bit images whose smaller edge is 112
-pixels or more.
+As attacks they are families (``jpeg:severe``), run at 255/255: that ball holds every image. Severities follow the
+spirit of Hendrycks and Dietterich 2019 (ImageNet-C); the values are ours, chosen for 8-bit images whose smaller edge is
+112 pixels or more.
 """
 
 from __future__ import annotations

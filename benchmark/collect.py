@@ -22,6 +22,7 @@ from benchmark.results import (
     EvidenceFile,
     Failure,
     Flags,
+    RunFacts,
     RunResult,
     SupportRef,
     Timing,
@@ -101,7 +102,7 @@ def _collect_one(
     evidence = list(_write_evidence(folder, stem, scores, pixels, probes))
     attacks = tuple(_attack_refs(grid, bench, planned))
     rules = rules_of(track, planned, attacks)
-    scored = score_evidence(scores, pixels, probes, rules)
+    scored = score_evidence(scores, pixels, rules, probes)
     failed = _failures(planned, spec, failures, cells)
     detector = bench.detector(spec)
     result = RunResult(
@@ -117,7 +118,7 @@ def _collect_one(
         entropy=scored.entropy,
         probes=scored.probes,
         evidence=tuple(evidence),
-        validity=validity_of(scores, attacks, _facts(grid), detector.card),
+        validity=validity_of(scores, attacks, run_facts(grid), detector.card),
         failures=failed,
         environment=environment(plan.selection.device, track.chunk_size),
         code=code(),
@@ -332,13 +333,16 @@ def _mean(cells: list[tuple[CellSpec, Cell]], fact: str) -> float:
     return round(sum(float(cell.facts.get(fact, 0.0)) for _, cell in cells) / len(cells), 6)
 
 
-def _facts(cells: list[tuple[CellSpec, Cell]]) -> dict[str, dict[str, float]]:
-    """For the validity checks: by attack the mean share of images without gradient; ``clean``: the repeat error."""
-    facts = {"clean": {"repeat_error": max(cell.facts["repeat_error"] for c, cell in cells if c.attack is None)}}
-    for name in sorted({c.attack for c, cell in cells if c.attack is not None and "dead" in cell.facts}):
-        mine = [(c, cell) for c, cell in cells if c.attack == name and "dead" in cell.facts]
-        facts[name] = {"dead": _mean(mine, "dead")}
-    return facts
+def run_facts(cells: list[tuple[CellSpec, Cell]]) -> RunFacts:
+    """For the validity checks: the largest repeat error, and by attack the mean share of images without gradient."""
+    probed = [(c, cell) for c, cell in cells if "dead" in cell.facts]
+    return RunFacts(
+        repeat_error=max(float(cell.facts["repeat_error"]) for c, cell in cells if c.attack is None),
+        dead={
+            name: _mean([(c, cell) for c, cell in probed if c.attack == name], "dead")
+            for name in sorted({c.attack for c, _ in probed if c.attack is not None})
+        },
+    )
 
 
 def _failures(

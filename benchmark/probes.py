@@ -29,7 +29,8 @@ from benchmark.target import EOT_DRAWS, BoundTarget
 from benchmark.types import AttackBatch, Episode, FittedDetector, Norm, Sample, Support, keyed_seed
 
 if TYPE_CHECKING:
-    from benchmark.runner import Chunk, JobBench
+    from benchmark.batches import Chunk
+    from benchmark.runner import JobBench
 
 LEARN_FROM = 4
 """Images of each class that a universal perturbation is learned on, hash-chosen from the other half."""

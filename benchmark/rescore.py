@@ -52,7 +52,7 @@ def _rescored(path: Path) -> Rescored:
     pixels = read_pixels(evidence["pixels"]) if "pixels" in evidence else None
     probes = read_probes(evidence["probes"]) if "probes" in evidence else None
     entry = Entry(path, old, scores, pixels, probes)
-    scored, validity = score_evidence(scores, pixels, probes, entry.rules), recomputed_validity(entry)
+    scored, validity = score_evidence(scores, pixels, entry.rules, probes), recomputed_validity(entry)
     metrics = metric_versions({value.metric: None for value in scored.values})
     names = sorted(old.metrics.keys() | metrics.keys())
     moved = {n: (old.metrics.get(n, 0), metrics.get(n, 0)) for n in names if old.metrics.get(n) != metrics.get(n)}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.batches import Chunk, Cost, in_halves
 from benchmark.calibration.crossfit import fold_of
 from benchmark.canonical import canonical_shape
 from benchmark.diagnostics import dead_share, repeat_error
@@ -56,18 +57,6 @@ class CellFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """A fixed slice of the query set at canonical size."""
-
-    samples: tuple[Sample, ...]
-    batch: AttackBatch
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return self.batch.sample_ids
-
-
-@dataclass(frozen=True, slots=True)
 class Example:
     """Images of one chunk before and after an attack, with what the detector says of them."""
 
@@ -77,19 +66,6 @@ class Example:
     attacked: Tensor
     before: Prediction
     after: Prediction
-
-
-@dataclass
-class _Cost:
-    """What an attack spent at one budget, and the images on which it never saw a gradient."""
-
-    forward: float = 0.0
-    backward: float = 0.0
-    dead: set[str] = field(default_factory=set)
-
-    def per_image(self, images: int) -> dict[str, float]:
-        """Passes per image."""
-        return {"forward": self.forward / images, "backward": self.backward / images}
 
 
 @dataclass
@@ -123,22 +99,39 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
     prepare_device(job.device)
     bench = JobBench(job, dict(known))
     for spec in job.passes:
-        started = time.perf_counter()
-        try:
-            with torch.no_grad():
-                cells = bench.run(spec)
-        except NotApplicableError as error:
-            yield CellFailure(spec.cells, str(error), True)
-        except TrustADError as error:
-            yield CellFailure(spec.cells, str(error), False)
-        except Exception as error:  # a third party's fault fails its cells, never the run
-            reason = f"{type(error).__name__}: {error}"[:500]
-            yield CellFailure(spec.cells, reason, False, traceback.format_exc())
-        else:
-            seconds = (time.perf_counter() - started) / len(cells)
-            for cell, done in cells:
-                bench.remember(cell, done)
-                yield replace(done, seconds=seconds)
+        yield from _outcomes(bench, spec)
+
+
+def _outcomes(bench: JobBench, spec: PassSpec) -> Iterator[Cell | CellFailure]:
+    """Cells of a pass, or why there are none. Where a shared pass fails, every detector runs its own, so that only the
+    culprit's cells are lost.
+    """
+    started = time.perf_counter()
+    try:
+        with torch.no_grad():
+            cells = bench.run(spec)
+    except Exception as error:  # a third party's fault fails its cells, never the run
+        failure = _failure(spec, error)
+    else:
+        seconds = (time.perf_counter() - started) / len(cells)
+        for cell, done in cells:
+            bench.remember(cell, done)
+            yield replace(done, seconds=seconds)
+        return
+    detectors = dict.fromkeys(cell.detector for cell in spec.cells)
+    if len(detectors) == 1:
+        yield failure
+        return
+    for detector in detectors:
+        own = tuple(cell for cell in spec.cells if cell.detector == detector)
+        yield from _outcomes(bench, replace(spec, cells=own))
+
+
+def _failure(spec: PassSpec, error: Exception) -> CellFailure:
+    if isinstance(error, TrustADError):
+        return CellFailure(spec.cells, str(error), isinstance(error, NotApplicableError))
+    reason = f"{type(error).__name__}: {error}"[:500]
+    return CellFailure(spec.cells, reason, False, "".join(traceback.format_exception(error)))
 
 
 class JobBench:
@@ -167,31 +160,40 @@ class JobBench:
         if spec.probe is not None:
             return [(cell, _cell(cell, run_probe(self, cell), None, {})) for cell in spec.cells]
         tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
-        costs = {epsilon: _Cost() for epsilon in spec.epsilons}
+        costs = {epsilon: Cost() for epsilon in spec.epsilons}
+        size = self.job.chunk_size
         for chunk in self.chunks(spec.samples):
-            for epsilon, images in self._images(spec, chunk, costs):
-                wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
-                self._score(wanted, chunk, images, tallies)
-        repeats = self._repeat(spec, tallies)
+            size = in_halves(chunk, size, lambda part: self._feed(spec, part, tallies, costs))
+        repeats = self._repeat(spec, size, tallies)
+        halved = {"batch": float(size)} if size < self.job.chunk_size else {}
         done = []
         for cell in spec.cells:
             cost = costs[cell.epsilon or 0]
-            facts = cost.per_image(len(spec.samples)) | self._dead(spec, cost) | repeats.get(cell.address, {})
+            facts = cost.per_image(len(spec.samples)) | self._dead(spec, cost) | repeats.get(cell.address, {}) | halved
             done.append((cell, _finish(cell, tallies[cell.address], facts)))
         return done
 
+    def _feed(self, spec: PassSpec, chunk: Chunk, tallies: Mapping[str, _Tally], costs: Mapping[int, Cost]) -> None:
+        """Attack and score some images; their cost counts once they are through."""
+        spent = {epsilon: Cost() for epsilon in costs}
+        for epsilon, images in self._images(spec, chunk, spent):
+            wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
+            self._score(wanted, chunk, images, tallies)
+        for epsilon, cost in spent.items():
+            costs[epsilon].add(cost)
+
     def examples(self, spec: PassSpec) -> Iterator[Example]:
-        """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
+        """The images of a white-box pass themselves, one by one, for the gallery (data sets with masks)."""
         assert spec.source is not None
-        for chunk in self.chunks(spec.samples):
+        for chunk in (one for whole in self.chunks(spec.samples) for one in whole.split(1)):
             fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
             before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
-            for _, images in self._images(spec, chunk, {n: _Cost() for n in spec.epsilons}):
+            for _, images in self._images(spec, chunk, {n: Cost() for n in spec.epsilons}):
                 after = self._predict(fitted, images.float() / 255.0, chunk.ids, {})
                 assert chunk.batch.masks is not None
                 yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
 
-    def _dead(self, spec: PassSpec, cost: _Cost) -> dict[str, float]:
+    def _dead(self, spec: PassSpec, cost: Cost) -> dict[str, float]:
         """Share of images that gave a white-box attack no gradient although their score could still move."""
         if spec.attack is None or self.parts.attack(spec.attack).card.knowledge != "white_box":
             return {}
@@ -202,11 +204,11 @@ class JobBench:
         labels = torch.tensor([s.label for s in spec.samples])
         return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
 
-    def _repeat(self, spec: PassSpec, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
+    def _repeat(self, spec: PassSpec, size: int, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
         if spec.attack is not None:
             return {}
-        chunk = next(self.chunks(spec.samples))
+        chunk = next(next(self.chunks(spec.samples)).split(size))
         again = {cell.address: _Tally() for cell in spec.cells}
         self._score(spec.cells, chunk, chunk.batch.images, again)
         return {
@@ -214,7 +216,7 @@ class JobBench:
             for address, tally in again.items()
         }
 
-    def _images(self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, _Cost]) -> Iterator[tuple[int, Tensor]]:
+    def _images(self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, Cost]) -> Iterator[tuple[int, Tensor]]:
         """The images of a chunk at every budget.
 
         Costs and dead gradients are those of each budget run alone, so that they do not depend on which cells were

@@ -16,7 +16,7 @@ from benchmark.means import over_categories, over_seeds
 from benchmark.metrics import METRICS
 from benchmark.metrics.outcome import Bools, Floats, MetricOutcome
 from benchmark.metrics.ranking import Ties
-from benchmark.results import ProbeValue
+from benchmark.result_rows import ProbeValue
 from benchmark.smoothing import certified_auroc
 from benchmark.statistics.bootstrap import RESAMPLES, macro_auroc_replicates, percentile_interval
 

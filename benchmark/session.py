@@ -87,7 +87,7 @@ def run_track(track: Track, selection: Selection, out: Path, *, executor_name: s
         )
         summary.results = list(collect(plan, store, bench, out, summary.failures, timing))
         if summary.done:
-            write_galleries(plan, bench, {r.detector: r.path.parents[1] for r in summary.results})
+            write_galleries(plan, bench, store, {r.detector: r.path.parents[1] for r in summary.results})
     return summary
 
 

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmark.errors import ResultError
-from benchmark.results import MetricValue
+from benchmark.result_rows import MetricValue
 from benchmark.scoring import Rules, Scored, score_evidence
 
 RULES = Rules("toy", 4, (2, 8), frozenset({"pgd", "noise"}), has_normals=True)
@@ -51,7 +51,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def scored(frame: pd.DataFrame) -> Scored:
-    return score_evidence(frame, None, None, RULES)
+    return score_evidence(frame, None, RULES)
 
 
 def by_episode(frame: pd.DataFrame, function: object, attack: str | None = None, epsilon: str | None = None) -> float:
@@ -150,7 +150,7 @@ def test_data_without_normals_has_no_image_metric(frame: pd.DataFrame) -> None:
 
 def test_two_detectors_resample_the_same_images(frame: pd.DataFrame) -> None:
     shifted = frame.assign(score=frame.score * 3 + 1, detector="e")
-    assert score_evidence(frame, None, None, RULES).replicates == score_evidence(shifted, None, RULES).replicates
+    assert score_evidence(frame, None, RULES).replicates == score_evidence(shifted, None, RULES).replicates
 
 
 def test_row_order_does_not_matter(frame: pd.DataFrame, scored: Scored) -> None:

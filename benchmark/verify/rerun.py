@@ -28,7 +28,7 @@ from benchmark.evidence import SCORE_COLUMNS
 from benchmark.isolation import Limits
 from benchmark.metrics.ranking import auroc
 from benchmark.perturb import perturb
-from benchmark.results import MetricValue
+from benchmark.result_rows import MetricValue
 from benchmark.scoring import score_evidence
 from benchmark.target import BoundTarget
 from benchmark.types import AttackBatch, CategoryInfo, Dataset, Sample, keyed_seed
@@ -308,7 +308,7 @@ def _rows(
 def _compared(entry: Entry, again: pd.DataFrame) -> str:
     """Attacked AUROCs of both, within 0.03 and the re-run's own interval."""
     compared, worst = 0, 0.0
-    for value in score_evidence(again, None, None, entry.rules).values:
+    for value in score_evidence(again, None, entry.rules).values:
         if value.metric != "auroc_robust" or value.attack in (None, "worst_case") or value.goal != "two_sided":
             continue
         if value.category is not None or value.value is None:
