@@ -90,13 +90,14 @@ class SupportRef(Strict):
 
 
 class CategoryRef(Strict):
-    """One category's query set and supports. ``empty_masks`` counts anomalous images whose mask is empty."""
+    """One category. ``empty_masks``: anomalous images without a mask; ``shortcuts``: AUROCs of `benchmark.audit`."""
 
     name: Name
     normals: Count
     anomalies: Count
     empty_masks: Count
     supports: tuple[SupportRef, ...]
+    shortcuts: dict[Name, Real] = Field(default_factory=dict)
     warnings: tuple[Text, ...] = ()
 
 
@@ -180,8 +181,7 @@ class MetricValue(Strict):
 class Replicates(Strict):
     """Seeded paired bootstrap replicates of a headline number: the same resamples for every detector.
 
-    ``auroc`` is clean; ``auroc_robust`` is the worst case at ``epsilon`` (None = clean scores, ties lost), one entry
-    for each budget of R, so that a board can average over data sets before R clips.
+    ``auroc`` is clean; ``auroc_robust`` the worst case at a budget ``epsilon`` of R (None = clean scores, ties lost).
     """
 
     metric: Name
