@@ -291,7 +291,7 @@ class JobBench:
             values = self._clean(spec, shots, seed).scores.tolist()
             return dict(zip((s.id for s in self.job.query), values, strict=True))
         scores: dict[str, float] = {}
-        for chunk in self._chunks(self.job.query):
+        for chunk in self.chunks(self.job.query):
             found = self._predict(self.fitted(spec, shots, seed), chunk.batch.images / 255.0, chunk.ids, {}).score
             scores.update(zip(chunk.ids, found.tolist(), strict=True))
         return scores
@@ -338,7 +338,7 @@ class JobBench:
         """What the attack of a pass may query."""
         victim = spec.source or spec.extractor_of
         if victim is None:
-            return BoundTarget(_Unreachable(), chunk.ids)
+            return BoundTarget(Unreachable(), chunk.ids)
         assert spec.shots is not None
         assert spec.seed is not None
         fitted = self.fitted(victim, spec.shots, spec.seed)
@@ -397,10 +397,3 @@ def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
     return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts)
-
-
-class _Unreachable(FittedDetector):
-    """Stands for the detector where the attacker knows nothing (`none`)."""
-
-    def __call__(self, images: Tensor) -> Prediction:
-        raise ContractError("an attack with knowledge 'none' queried the detector")
