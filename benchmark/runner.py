@@ -30,7 +30,7 @@ from benchmark.pixels import PixelCollector
 from benchmark.probes import run_probe
 from benchmark.registry import DATASETS, load_attribute
 from benchmark.store import Cell, CellPixels
-from benchmark.target import EOT_DRAWS, BoundTarget, FlagModel, clean_flag
+from benchmark.target import EOT_DRAWS, BoundTarget, FlagModel, Unreachable, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
