@@ -24,11 +24,13 @@ from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
+from benchmark.metrics.outcome import Floats
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
+from benchmark.probes import run_probe
 from benchmark.registry import DATASETS, load_attribute
-from benchmark.store import Cell
-from benchmark.target import BoundTarget, FlagModel, clean_flag
+from benchmark.store import Cell, CellPixels
+from benchmark.target import EOT_DRAWS, BoundTarget, FlagModel, Unreachable, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
@@ -42,8 +44,6 @@ from benchmark.types import (
     keyed_seed,
 )
 from benchmark.workbench import Workbench
-
-EOT_DRAWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +150,19 @@ class JobBench:
 
     def remember(self, cell: CellSpec, done: Cell) -> None:
         """Keep clean cells: later passes read map ranges and flag calibrators from them."""
-        if cell.attack is None:
+        if cell.is_clean:
             self.known[cell.address] = done
 
     # ---- one pass -------------------------------------------------------------------------------------------
 
     def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
         """All cells of a pass."""
+        if spec.probe is not None:
+            return [(cell, _cell(cell, run_probe(self, cell), None, {})) for cell in spec.cells]
         tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
         costs = {epsilon: Cost() for epsilon in spec.epsilons}
         size = self.job.chunk_size
-        for chunk in self._chunks(spec.samples):
+        for chunk in self.chunks(spec.samples):
             size = in_halves(chunk, size, lambda part: self._feed(spec, part, tallies, costs))
         repeats = self._repeat(spec, size, tallies)
         halved = {"batch": float(size)} if size < self.job.chunk_size else {}
@@ -183,7 +185,7 @@ class JobBench:
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, one by one, for the gallery (data sets with masks)."""
         assert spec.source is not None
-        for chunk in (one for whole in self._chunks(spec.samples) for one in whole.split(1)):
+        for chunk in (one for whole in self.chunks(spec.samples) for one in whole.split(1)):
             fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
             before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
             for _, images in self._images(spec, chunk, {n: Cost() for n in spec.epsilons}):
@@ -195,18 +197,17 @@ class JobBench:
         """Share of images that gave a white-box attack no gradient although their score could still move."""
         if spec.attack is None or self.parts.attack(spec.attack).card.knowledge != "white_box":
             return {}
-        assert spec.source is not None
-        clean = self._clean(spec.source, spec.shots or 0, spec.seed or 0)
-        scores = dict(zip((s.id for s in self.job.query), clean.scores.tolist(), strict=True))
-        dead = torch.tensor([s.id in cost.dead for s in spec.samples])
-        labels = torch.tensor([s.label for s in spec.samples])
-        return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
+        assert spec.source
+        scores = self._clean_scores(spec.source, spec.shots or 0, spec.seed or 0)
+        rows = [(s.id in cost.dead, scores[s.id], s.label) for s in spec.samples]
+        dead, clean, labels = (torch.tensor(column) for column in zip(*rows, strict=True))
+        return {"dead": dead_share(dead, clean, labels)}
 
     def _repeat(self, spec: PassSpec, size: int, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
         if spec.attack is not None:
             return {}
-        chunk = next(next(self._chunks(spec.samples)).split(size))
+        chunk = next(next(self.chunks(spec.samples)).split(size))
         again = {cell.address: _Tally() for cell in spec.cells}
         self._score(spec.cells, chunk, chunk.batch.images, again)
         return {
@@ -260,7 +261,8 @@ class JobBench:
 
     # ---- images ---------------------------------------------------------------------------------------------
 
-    def _chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
+    def chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
+        """The samples in fixed batches of one shape."""
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
         for group in chunks(samples, shapes, self.job.chunk_size):
             images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
@@ -282,6 +284,17 @@ class JobBench:
 
     def _masks(self, group: Sequence[Sample]) -> Tensor:
         return torch.stack([torch.from_numpy(mask) for mask in self.images.masks(self.dataset, group)])
+
+    def _clean_scores(self, spec: DetectorSpec, shots: int, seed: int) -> dict[str, float]:
+        """Clean scores by sample id; computed here for the source of a transfer that is not evaluated itself."""
+        if (spec.label, shots, seed) in self.job.clean:
+            values = self._clean(spec, shots, seed).scores.tolist()
+            return dict(zip((s.id for s in self.job.query), values, strict=True))
+        scores: dict[str, float] = {}
+        for chunk in self.chunks(self.job.query):
+            found = self._predict(self.fitted(spec, shots, seed), chunk.batch.images / 255.0, chunk.ids, {}).score
+            scores.update(zip(chunk.ids, found.tolist(), strict=True))
+        return scores
 
     def _clean(self, spec: DetectorSpec, shots: int, seed: int) -> Cell:
         """The clean cell of the same fitted detector."""
@@ -325,7 +338,7 @@ class JobBench:
         """What the attack of a pass may query."""
         victim = spec.source or spec.extractor_of
         if victim is None:
-            return BoundTarget(_Unreachable(), chunk.ids)
+            return BoundTarget(Unreachable(), chunk.ids)
         assert spec.shots is not None
         assert spec.seed is not None
         fitted = self.fitted(victim, spec.shots, spec.seed)
@@ -369,22 +382,18 @@ class JobBench:
         return self._heads[key]
 
     def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
-        """The clean decision rule that `flag_adaptive` knows; None where the clean scores lack a class."""
-        clean = self.known.get(self.job.clean[spec.label, shots, seed])
+        """The clean decision rule that `flag_adaptive` knows; None without clean scores of both classes."""
+        clean = self.known.get(self.job.clean.get((spec.label, shots, seed), ""))
         labels = [sample.label for sample in self.job.query]
         return None if clean is None or len(set(labels)) < 2 else clean_flag(clean.scores, labels)
 
 
 def _finish(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
-    scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
+    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
+    return _cell(cell, np.array([tally.scores[s.id] for s in cell.samples]), pixels, facts)
+
+
+def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict[str, float]) -> Cell:
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
-    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
-    return Cell(cell.address, cell.key, scores, pixels, facts)
-
-
-class _Unreachable(FittedDetector):
-    """Stands for the detector where the attacker knows nothing (`none`)."""
-
-    def __call__(self, images: Tensor) -> Prediction:
-        raise ContractError("an attack with knowledge 'none' queried the detector")
+    return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts)

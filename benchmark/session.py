@@ -111,7 +111,7 @@ def _fail(summary: Summary, failure: CellFailure, out: Path) -> None:
                 category=cell.samples[0].category,
                 shots=cell.shots,
                 seed=cell.seed,
-                attack=cell.attack,
+                attack=cell.condition,
                 reason=failure.reason,
             )
         )
@@ -119,13 +119,15 @@ def _fail(summary: Summary, failure: CellFailure, out: Path) -> None:
 
 def _distinct(cells: Iterable[CellSpec]) -> list[CellSpec]:
     """One cell for each (detector, shots, seed, attack): budgets fail together."""
-    return list({(c.detector, c.shots, c.seed, c.attack): c for c in cells}.values())
+    return list({(c.detector, c.shots, c.seed, c.condition): c for c in cells}.values())
 
 
 def _words(cell: Cell) -> str:
     key = cell.key
-    attack = key["attack"]["name"] + f" {key['epsilon']}/255" if key["attack"] else "clean"
-    return f"{key['detector']['name']} {'/'.join(map(str, key['dataset'][::2]))} {key['shots']}-shot {attack}"
+    place = f"{key['detector']['name']} {'/'.join(map(str, key['dataset'][::2]))} {key['shots']}-shot"
+    if "probe" in key:
+        return f"{place} {key['probe'][0]} {key['probe'][1]:g}"
+    return f"{place} {key['attack']['name']} {key['epsilon']}/255" if key["attack"] else f"{place} clean"
 
 
 def _now() -> str:

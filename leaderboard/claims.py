@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.results import MetricValue, RunResult
+from benchmark.result_rows import MetricValue
+from benchmark.results import RunResult
 from benchmark.submission import CounterRecord, LoweredResult, Verification
 from leaderboard.record import ROBUST_SCORE, WORST_CASE
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmark.errors import ResultError
 from benchmark.evidence import read_scores
 from benchmark.jsonio import canonical_json
-from benchmark.results import Count, Epsilon, Name, Strict, Text
+from benchmark.result_rows import Count, Epsilon, Name, Strict, Text
 from benchmark.submission import Line
 from benchmark.types import Dataset
 from benchmark.verify.data import opened

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmark.errors import NotApplicableError, ResultError
 from benchmark.isolation import Limits
-from benchmark.results import MetricValue
+from benchmark.result_rows import MetricValue
 from benchmark.scoring import score_evidence
 from benchmark.submission import CounterRecord, LoweredResult
 from benchmark.verify.counter import (
