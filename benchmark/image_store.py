@@ -160,7 +160,7 @@ def _check(image: NDArray[Any]) -> str:
     data = image.reshape(-1).view(np.uint8)
     whole = len(data) // (8 * COLUMNS) * (8 * COLUMNS)
     sums = np.add.reduce(data[:whole].view(np.uint64).reshape(-1, COLUMNS), axis=0)
-    return str(zlib.crc32(data[whole:], zlib.crc32(sums)))
+    return str(zlib.crc32(data[whole:].data, zlib.crc32(sums.data)))
 
 
 def _open(shard: Path) -> tuple[dict[str, Any], NDArray[np.uint8]]:
