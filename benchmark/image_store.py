@@ -19,7 +19,7 @@ import numpy as np
 from benchmark.cachedir import cache_dir
 from benchmark.canonical import RECIPE, canonical_mask, canonical_shape, canonicalise
 from benchmark.errors import DataError, NotApplicableError, StoreError
-from benchmark.jsonio import atomic_write_with, digest_json
+from benchmark.jsonio import atomic_write, digest_json
 from benchmark.types.data import Dataset, Sample
 
 if TYPE_CHECKING:
@@ -141,10 +141,10 @@ class ImageStore:
 
 
 def _save(shard: Path, images: dict[str, NDArray[Any]]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     checks = {key: str(zlib.crc32(image.data)) for key, image in images.items()}
-    atomic_write_with(shard, lambda temp: save_file(images, temp, checks))
+    atomic_write(shard, save(images, checks))  # save_file has temporary files of its own
 
 
 def _keys(shard: Path) -> list[str]:

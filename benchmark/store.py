@@ -8,7 +8,6 @@ read.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import StoreError
 from benchmark.jsonio import atomic_write, canonical_json, digest_bytes, digest_json
+from benchmark.scratch import try_lock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,21 +160,6 @@ def run_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
     with handle:
-        if not _try_lock(handle.fileno()):
+        if not try_lock(handle.fileno()):
             raise StoreError(f"another run is using {folder}; wait for it to end or choose another --out")
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
