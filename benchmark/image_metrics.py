@@ -100,10 +100,14 @@ def clean_metrics(rows: Rows) -> dict[str, MetricOutcome]:
 
 def attacked_metrics(rows: Rows) -> dict[str, MetricOutcome]:
     """Robust ranking, decision and entropy-flag metrics under an attack."""
-    found = {"auroc_robust": rows.outcome("auroc_robust")}
-    found |= {"average_precision": rows.outcome("average_precision")}
+    found = robust_metrics(rows) | {"average_precision": rows.outcome("average_precision")}
     found |= decision_metrics(rows, ("f1", "g_mean", "balanced_accuracy"))
     return found | _flag(rows)
+
+
+def robust_metrics(rows: Rows) -> dict[str, MetricOutcome]:
+    """The AUROC in which tied pairs count 0."""
+    return {"auroc_robust": rows.outcome("auroc_robust")}
 
 
 def worst_metrics(rows: Rows) -> dict[str, MetricOutcome]:

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from benchmark.errors import DataError, NotApplicableError, UsageError
+from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError
 from benchmark.jobs import CellSpec, DetectorSpec, Job
 from benchmark.jsonio import digest_json
 from benchmark.passes import jobs_of
@@ -209,17 +209,18 @@ def _cells(
                     seen.add(identity)
                     try:
                         _check_applicable(bench, track, dataset, spec, attack, shots)
-                    except NotApplicableError as error:
+                    except (NotApplicableError, WeightsError) as error:
                         if identity[:5] not in refused:
                             refused.add(identity[:5])
-                            failures.append((spec, _not_applicable(identity, str(error))))
+                            failures.append((spec, _refused(identity, error)))
                         continue
                     yield _cell(bench, track, selection, dataset, episode, spec, attack, epsilon, samples)
 
 
-def _not_applicable(identity: tuple[Any, ...], reason: str) -> Failure:
+def _refused(identity: tuple[Any, ...], error: TrustADError) -> Failure:
+    kind: Literal["failed", "not_applicable"] = "not_applicable" if isinstance(error, NotApplicableError) else "failed"
     _, category, shots, seed, attack = identity[:5]
-    return Failure(kind="not_applicable", category=category, shots=shots, seed=seed, attack=attack, reason=reason)
+    return Failure(kind=kind, category=category, shots=shots, seed=seed, attack=attack, reason=str(error))
 
 
 def _subset(tier: Tier, episodes: Mapping[tuple[str, int, int], Episode]) -> set[str] | None:
@@ -250,10 +251,20 @@ def _check_applicable(
         raise NotApplicableError("the surrogate head needs backbone features and support images")
     if knowledge == "white_box" and not detector.card.differentiable:
         raise NotApplicableError("the detector declares differentiable = False")
-    if knowledge == "transfer" and spec == transfer_source(attack, track):
-        raise NotApplicableError("the detector is the source of the transfer")
+    if knowledge == "transfer":
+        _check_source(bench, spec, transfer_source(attack, track))
     if attack.card.uses_masks and not dataset.info.has_masks:
         raise NotApplicableError("the data set has no masks")
+
+
+def _check_source(bench: Workbench, spec: DetectorSpec, source: DetectorSpec) -> None:
+    """Without the source's weights only the transfer is missing from the grid."""
+    if spec == source:
+        raise NotApplicableError("the detector is the source of the transfer")
+    try:
+        bench.detector(source)
+    except WeightsError as error:
+        raise WeightsError(f"source of the transfer, {source.label}: {error}") from error
 
 
 def _cell(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.errors import UnknownNameError, UsageError
+from benchmark.errors import UnknownNameError, UsageError, WeightsError
 from benchmark.evidence import read_pixels, read_scores
 from benchmark.jobs import DetectorSpec
 from benchmark.planner import Selection
@@ -125,6 +125,21 @@ def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     assert plan.missing == 14
     assert plan.detectors == (DetectorSpec("knn", "gabor"), DetectorSpec("anomalydino", "gabor"))
     assert not (tmp_path / "new").exists()
+
+
+def test_without_the_weights_of_its_source_only_the_transfer_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUSTAD_WEIGHTS_DIR", str(tmp_path))
+    track = load_track("embedded").model_copy(update={"backbone": "dinov2_vits14"})
+    selection = Selection(("knn@gabor",), datasets=("procedural",), categories=("weave",), limit=2)
+    plan, _, _ = plan_run(track, selection, tmp_path)
+    failed = [f for _, f in plan.datasets[0].failures if f.kind == "failed"]
+    assert [f.attack for f in failed] == ["transfer_10"]
+    assert "anomalydino@dinov2_vits14" in failed[0].reason
+    assert {"pgd_score_10", "square_score"} <= {c.attack for c in plan.datasets[0].cells}
+    with pytest.raises(WeightsError, match="dinov2_vits14"):
+        plan_run(track, replace(selection, detectors=("knn",)), tmp_path)
 
 
 def test_noise_is_one_pass_for_all_detectors(tmp_path: Path) -> None:
