@@ -24,11 +24,13 @@ from benchmark.episodes import DatasetSupport, as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, StoreError, TrustADError
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
+from benchmark.metrics.outcome import Floats
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
+from benchmark.probes import run_probe
 from benchmark.registry import DATASETS, load_attribute
-from benchmark.store import Cell
-from benchmark.target import BoundTarget, FlagModel, clean_flag
+from benchmark.store import Cell, CellPixels
+from benchmark.target import EOT_DRAWS, BoundTarget, FlagModel, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
@@ -42,8 +44,6 @@ from benchmark.types import (
     keyed_seed,
 )
 from benchmark.workbench import Workbench
-
-EOT_DRAWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +152,19 @@ class JobBench:
 
     def remember(self, cell: CellSpec, done: Cell) -> None:
         """Keep clean cells: later passes read map ranges and flag calibrators from them."""
-        if cell.attack is None:
+        if cell.is_clean:
             self.known[cell.address] = done
 
     # ---- one pass -------------------------------------------------------------------------------------------
 
     def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
         """All cells of a pass."""
+        if spec.probe is not None:
+            return [(cell, _cell(cell, run_probe(self, cell), None, {})) for cell in spec.cells]
         tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
         costs = {epsilon: Cost() for epsilon in spec.epsilons}
         size = self.job.chunk_size
-        for chunk in self._chunks(spec.samples):
+        for chunk in self.chunks(spec.samples):
             size = in_halves(chunk, size, lambda part: self._feed(spec, part, tallies, costs))
         repeats = self._repeat(spec, size, tallies)
         halved = {"batch": float(size)} if size < self.job.chunk_size else {}
@@ -185,7 +187,7 @@ class JobBench:
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, one by one, for the gallery (data sets with masks)."""
         assert spec.source is not None
-        for chunk in (one for whole in self._chunks(spec.samples) for one in whole.split(1)):
+        for chunk in (one for whole in self.chunks(spec.samples) for one in whole.split(1)):
             fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
             before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
             for _, images in self._images(spec, chunk, {n: Cost() for n in spec.epsilons}):
@@ -208,7 +210,7 @@ class JobBench:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
         if spec.attack is not None:
             return {}
-        chunk = next(next(self._chunks(spec.samples)).split(size))
+        chunk = next(next(self.chunks(spec.samples)).split(size))
         again = {cell.address: _Tally() for cell in spec.cells}
         self._score(spec.cells, chunk, chunk.batch.images, again)
         return {
@@ -262,7 +264,8 @@ class JobBench:
 
     # ---- images ---------------------------------------------------------------------------------------------
 
-    def _chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
+    def chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
+        """The samples in fixed batches of one shape."""
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
         for group in chunks(samples, shapes, self.job.chunk_size):
             images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
@@ -378,11 +381,14 @@ class JobBench:
 
 
 def _finish(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
-    scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
+    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
+    return _cell(cell, np.array([tally.scores[s.id] for s in cell.samples]), pixels, facts)
+
+
+def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict[str, float]) -> Cell:
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
-    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
-    return Cell(cell.address, cell.key, scores, pixels, facts)
+    return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts)
 
 
 class _Unreachable(FittedDetector):

@@ -31,9 +31,10 @@ from benchmark.image_metrics import (
 from benchmark.means import over_categories, over_seeds
 from benchmark.metrics.outcome import Floats, MetricOutcome
 from benchmark.metrics.ranking import Ties
-from benchmark.results import EntropyHistogram, MetricValue, Reliability, Replicates
+from benchmark.result_rows import EntropyHistogram, MetricValue, ProbeValue, Reliability, Replicates
 from benchmark.scoring_curves import entropy_histograms, reliability_diagrams
 from benchmark.scoring_pixels import pixel_values
+from benchmark.scoring_probes import leave_one_out, probe_values
 from benchmark.statistics.bootstrap import REPLICATES, Counts, auroc_replicates, percentile_interval, resample_counts
 from benchmark.statistics.intervals import Interval, auroc_interval
 from benchmark.statistics.robust import robust_score
@@ -74,20 +75,24 @@ class Scored:
     replicates: tuple[Replicates, ...]
     reliability: tuple[Reliability, ...]
     entropy: tuple[EntropyHistogram, ...]
+    probes: tuple[ProbeValue, ...]
 
 
-def score_evidence(scores: pd.DataFrame, pixels: pd.DataFrame | None, rules: Rules) -> Scored:
+def score_evidence(
+    scores: pd.DataFrame, pixels: pd.DataFrame | None, rules: Rules, probes: pd.DataFrame | None = None
+) -> Scored:
     """Compute all values of a result.
 
     Args:
         scores: As `benchmark.evidence.read_scores` gives it, one detector and data set.
         pixels: As `read_pixels` gives it, or None.
         rules: See `Rules`.
+        probes: As `read_probes` gives it; None where no experiment was run.
 
     Raises:
         ResultError: If the evidence contradicts itself.
     """
-    episodes = episodes_of(scores)
+    episodes = episodes_of(scores, leave_one_out(probes))
     values: list[MetricValue] = []
     replicates: list[Replicates] = []
     for shots in sorted({e.shots for e in episodes}):
@@ -102,6 +107,7 @@ def score_evidence(scores: pd.DataFrame, pixels: pd.DataFrame | None, rules: Rul
         tuple(replicates),
         tuple(reliability_diagrams(ranked)),
         tuple(entropy_histograms(ranked)),
+        () if probes is None else tuple(probe_values(probes, episodes, rules.dataset)),
     )
 
 

@@ -173,7 +173,7 @@ def _execute(plan: Plan, store: CellStore, run: Executor, summary: Summary, repo
         if id(part) in open_passes:
             open_passes.remove(id(part))
             summary.passes += 1
-            summary.images += len(part.samples) * len(part.epsilons)
+            summary.images += len(part.samples) * max(1, len(part.epsilons))
         report.cell(outcome, len(part.samples))
     summary.busy = time.perf_counter() - clock
 
@@ -195,7 +195,7 @@ def _fail(summary: Summary, failure: CellFailure) -> None:
                 category=cell.samples[0].category,
                 shots=cell.shots,
                 seed=cell.seed,
-                attack=cell.attack,
+                attack=cell.condition,
                 reason=failure.reason,
             )
         )
@@ -203,25 +203,29 @@ def _fail(summary: Summary, failure: CellFailure) -> None:
 
 def _distinct(cells: Iterable[CellSpec]) -> list[CellSpec]:
     """One cell for each (detector, shots, seed, attack): budgets fail together."""
-    return list({(c.detector, c.shots, c.seed, c.attack): c for c in cells}.values())
+    return list({(c.detector, c.shots, c.seed, c.condition): c for c in cells}.values())
 
 
 def _words(cell: Cell) -> str:
     at = _condition(cell.key)
-    attack = f"{at['attack']} {at['epsilon']}/255" if at["attack"] else "clean"
-    return f"{at['detector']} {at['dataset']}/{at['category']} {at['shots']}-shot {attack}"
+    place = f"{at['detector']} {at['dataset']}/{at['category']} {at['shots']}-shot"
+    if at["probe"]:
+        return f"{place} {at['probe'][0]} {at['probe'][1]:g}"
+    return f"{place} {at['attack']} {at['epsilon']}/255" if at["attack"] else f"{place} clean"
 
 
 def _condition(key: Mapping[str, Any]) -> dict[str, Any]:
     """What a cell is of, for people and programs that read the log."""
+    attack = key.get("attack")
     return {
         "detector": key["detector"]["name"],
         "dataset": key["dataset"][0],
         "category": key["dataset"][2],
         "shots": key["shots"],
         "seed": key["seed"],
-        "attack": key["attack"] and key["attack"]["name"],
-        "epsilon": key["epsilon"],
+        "attack": attack and attack["name"],
+        "epsilon": key.get("epsilon"),
+        "probe": key.get("probe"),
     }
 
 

@@ -20,7 +20,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from benchmark.errors import ResultError
 from benchmark.jsonio import canonical_json, strict_loads
-from benchmark.results import Count, Epsilon, Name, Real, Sha256, Strict, Text
+from benchmark.result_rows import Count, Epsilon, Name, Real, Sha256, Strict, Text
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -24,6 +24,9 @@ from benchmark.types.detector import (
     TransductiveScorer,
 )
 
+EOT_DRAWS = 8
+"""Forward passes averaged for a detector that declares itself random."""
+
 
 @dataclass(frozen=True, slots=True)
 class FlagModel:
@@ -62,7 +65,7 @@ class BoundTarget:
         sample_ids: Ids of the batch, in batch order.
         surrogate: Logit of the linear head from features (`SurrogateHead.logit`), for the head attacks.
         flag: The clean decision rule, for `flag_adaptive`.
-        draws: Forward passes averaged per prediction; 8 where the card says ``deterministic = False`` (EOT).
+        draws: Forward passes averaged per prediction; `EOT_DRAWS` where the card says ``deterministic = False`` (EOT).
         record: Keep the scores of every prediction.
 
     Attributes:

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from benchmark.results import EntropyHistogram, MetricValue, Reliability, RunResult
+from benchmark.result_rows import EntropyHistogram, MetricValue, Reliability
+from benchmark.results import RunResult
 from leaderboard.charts import Point, Series, curves, histogram, reliability
 from leaderboard.read import Entry
 from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, Record, quantum

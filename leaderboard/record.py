@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from benchmark.results import MetricValue, RunResult, Strict
+from benchmark.result_rows import MetricValue, Strict
+from benchmark.results import RunResult
 from benchmark.submission import LADDER, Step, Submission, Verification
 from leaderboard.columns import SHOWN_METRICS
 

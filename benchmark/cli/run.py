@@ -59,7 +59,7 @@ def run(
     seeds
         Comma-separated support seeds of the track, e.g. 0,1.
     attack
-        Attack of the track, repeatable; default: all.
+        Attack or probe of the track, repeatable; default: all.
     epsilon
         Budget of the track such as 2/255, repeatable; default: all.
     limit
@@ -100,7 +100,11 @@ def run(
         categories=tuple(category or ()),
         shots=_integers("--shots", shots, {n for tier in grid.tiers for n in tier.shots}),
         seeds=_integers("--seeds", seeds, {n for tier in grid.tiers for n in tier.seeds}),
-        attacks=_members("--attack", attack, {name for tier in grid.tiers for name in tier.attacks}),
+        attacks=_members(
+            "--attack",
+            attack,
+            {name for tier in grid.tiers for name in tier.attacks} | {probe.name for probe in grid.probes},
+        ),
         epsilons=_budgets(epsilon, {n for tier in grid.tiers for n in tier.epsilons}),
         limit=limit,
         backbone=backbone,
@@ -176,7 +180,7 @@ def _plan_rows(plan: Plan) -> list[dict[str, object]]:
         {
             "dataset": job.dataset,
             "category": job.category,
-            "attack": part.attack or "clean",
+            "attack": part.probe[0] if part.probe else part.attack or "clean",
             "source": part.source.label if part.source else None,
             "epsilons": list(part.epsilons),
             "images": len(part.samples),

@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmark.errors import NotApplicableError, ResultError
 from benchmark.isolation import Limits
 from benchmark.jsonio import canonical_json
-from benchmark.results import Count, Epsilon, MetricValue, Name, Strict, Text
+from benchmark.result_rows import Count, Epsilon, MetricValue, Name, Strict, Text
 from benchmark.scoring import Rules, score_evidence
 from benchmark.submission import CounterRecord, Line
 from benchmark.types import Dataset
@@ -211,7 +211,8 @@ def robust_values(entry: Entry, claim: CounterClaim, scores: Mapping[str, float]
     more = Rules(
         rules.dataset, rules.ranked_shots, rules.ranked_epsilons, rules.full_coverage | {name}, rules.has_normals
     )
-    return _robust(score_evidence(entry.scores, None, rules).values), _robust(score_evidence(frame, None, more).values)
+    found = [score_evidence(rows, None, by) for rows, by in ((entry.scores, rules), (frame, more))]
+    return _robust(found[0].values), _robust(found[1].values)
 
 
 def _robust(values: tuple[MetricValue, ...]) -> MetricValue:

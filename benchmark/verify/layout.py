@@ -25,7 +25,7 @@ ALLOWED: dict[str, int] = {
     r"detector\.py": MAX_METADATA_BYTES,
     r"weights/[a-z0-9][a-z0-9_-]{0,60}\.safetensors": 50_000_000,
     rf"results/{_STEM}\.json": MAX_RESULT_BYTES,
-    rf"evidence/{_STEM}(\.pixel)?\.parquet": MAX_EVIDENCE_BYTES,
+    rf"evidence/{_STEM}(\.pixel|\.probe)?\.parquet": MAX_EVIDENCE_BYTES,
     r"gallery/gallery\.json": MAX_METADATA_BYTES,
     r"gallery/[a-z0-9][a-z0-9_-]{0,99}\.webp": MAX_GALLERY_BYTES,
     rf"{_CLAIM}/counter\.toml": MAX_METADATA_BYTES,

@@ -8,14 +8,15 @@ from typing import Any
 
 from benchmark.diagnostics import validity_of
 from benchmark.errors import ResultError
-from benchmark.results import RunResult, Strict, Validity
+from benchmark.result_rows import Strict
+from benchmark.results import RunResult, Validity
 from benchmark.scoring import Scored, score_evidence
 from benchmark.verify.subject import Entry, Subject
 
 RANK = frozenset({"auroc", "auroc_robust", "average_precision", "robust_score"})
 RANK_TOLERANCE = 1e-9
 TOLERANCE = 1e-6
-TABLES = ("values", "replicates", "reliability", "entropy")
+TABLES = ("values", "replicates", "reliability", "entropy", "probes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def check_numbers(subject: Subject) -> str:
     """
     count = 0
     for entry in subject.entries:
-        differences = list(compare(entry.result, score_evidence(entry.scores, entry.pixels, entry.rules)))
+        differences = list(compare(entry.result, score_evidence(entry.scores, entry.pixels, entry.rules, entry.probes)))
         if differences:
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise ResultError(f"{entry.path.name}: {differences[0]}{more}")
@@ -64,7 +65,18 @@ def _keyed(rows: Sequence[Strict]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         data = row.model_dump(mode="python")
-        names = ("metric", "calibrator", "category", "shots", "attack", "goal", "epsilon")
+        names = (
+            "probe",
+            "parameter",
+            "radius",
+            "metric",
+            "calibrator",
+            "category",
+            "shots",
+            "attack",
+            "goal",
+            "epsilon",
+        )
         key = " ".join(str(data[name]) for name in names if data.get(name) is not None)
         found[key if key not in found else f"{key} #{len(found)}"] = data
     return found

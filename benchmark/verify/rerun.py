@@ -28,7 +28,7 @@ from benchmark.evidence import SCORE_COLUMNS
 from benchmark.isolation import Limits
 from benchmark.metrics.ranking import auroc
 from benchmark.perturb import perturb
-from benchmark.results import MetricValue
+from benchmark.result_rows import MetricValue
 from benchmark.scoring import score_evidence
 from benchmark.target import BoundTarget
 from benchmark.types import AttackBatch, CategoryInfo, Dataset, Sample, keyed_seed
