@@ -30,7 +30,7 @@ from benchmark.pixels import PixelCollector
 from benchmark.probes import run_probe
 from benchmark.registry import DATASETS, load_attribute
 from benchmark.store import Cell, CellPixels
-from benchmark.target import EOT_DRAWS, BoundTarget, FlagModel, clean_flag
+from benchmark.target import EOT_DRAWS, BoundTarget, FlagModel, Unreachable, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
@@ -199,12 +199,11 @@ class JobBench:
         """Share of images that gave a white-box attack no gradient although their score could still move."""
         if spec.attack is None or self.parts.attack(spec.attack).card.knowledge != "white_box":
             return {}
-        assert spec.source is not None
-        clean = self._clean(spec.source, spec.shots or 0, spec.seed or 0)
-        scores = dict(zip((s.id for s in self.job.query), clean.scores.tolist(), strict=True))
-        dead = torch.tensor([s.id in cost.dead for s in spec.samples])
-        labels = torch.tensor([s.label for s in spec.samples])
-        return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
+        assert spec.source
+        scores = self._clean_scores(spec.source, spec.shots or 0, spec.seed or 0)
+        rows = [(s.id in cost.dead, scores[s.id], s.label) for s in spec.samples]
+        dead, clean, labels = (torch.tensor(column) for column in zip(*rows, strict=True))
+        return {"dead": dead_share(dead, clean, labels)}
 
     def _repeat(self, spec: PassSpec, size: int, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
@@ -288,6 +287,17 @@ class JobBench:
     def _masks(self, group: Sequence[Sample]) -> Tensor:
         return torch.stack([torch.from_numpy(mask) for mask in self.images.masks(self.dataset, group)])
 
+    def _clean_scores(self, spec: DetectorSpec, shots: int, seed: int) -> dict[str, float]:
+        """Clean scores by sample id; computed here for the source of a transfer that is not evaluated itself."""
+        if (spec.label, shots, seed) in self.job.clean:
+            values = self._clean(spec, shots, seed).scores.tolist()
+            return dict(zip((s.id for s in self.job.query), values, strict=True))
+        scores: dict[str, float] = {}
+        for chunk in self.chunks(self.job.query):
+            found = self._predict(self.fitted(spec, shots, seed), chunk.batch.images / 255.0, chunk.ids, {}).score
+            scores.update(zip(chunk.ids, found.tolist(), strict=True))
+        return scores
+
     def _clean(self, spec: DetectorSpec, shots: int, seed: int) -> Cell:
         """The clean cell of the same fitted detector."""
         cell = self.known.get(self.job.clean[spec.label, shots, seed])
@@ -330,7 +340,7 @@ class JobBench:
         """What the attack of a pass may query."""
         victim = spec.source or spec.extractor_of
         if victim is None:
-            return BoundTarget(_Unreachable(), chunk.ids)
+            return BoundTarget(Unreachable(), chunk.ids)
         assert spec.shots is not None
         assert spec.seed is not None
         fitted = self.fitted(victim, spec.shots, spec.seed)
@@ -374,8 +384,8 @@ class JobBench:
         return self._heads[key]
 
     def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
-        """The clean decision rule that `flag_adaptive` knows; None where the clean scores lack a class."""
-        clean = self.known.get(self.job.clean[spec.label, shots, seed])
+        """The clean decision rule that `flag_adaptive` knows; None without clean scores of both classes."""
+        clean = self.known.get(self.job.clean.get((spec.label, shots, seed), ""))
         labels = [sample.label for sample in self.job.query]
         return None if clean is None or len(set(labels)) < 2 else clean_flag(clean.scores, labels)
 
@@ -389,10 +399,3 @@ def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
     return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts)
-
-
-class _Unreachable(FittedDetector):
-    """Stands for the detector where the attacker knows nothing (`none`)."""
-
-    def __call__(self, images: Tensor) -> Prediction:
-        raise ContractError("an attack with knowledge 'none' queried the detector")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from benchmark.calibration.calibrators import Platt
-from benchmark.errors import NotApplicableError
+from benchmark.errors import ContractError, NotApplicableError
 from benchmark.metrics.threshold import best_f1_threshold
 from benchmark.metrics.uncertainty import entropy
 from benchmark.types.detector import (
@@ -203,3 +203,10 @@ def _mean(draws: list[Prediction]) -> Prediction:
     maps = [draw.anomaly_map for draw in draws if draw.anomaly_map is not None]
     anomaly_map = torch.stack(maps).mean(0) if maps else None
     return Prediction(torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma)
+
+
+class Unreachable(FittedDetector):
+    """Stands for the detector where the attacker knows nothing (`none`)."""
+
+    def __call__(self, images: Tensor) -> Prediction:
+        raise ContractError("an attack with knowledge 'none' queried the detector")
