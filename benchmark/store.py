@@ -90,6 +90,20 @@ class CellStore:
         """Write a cell atomically; the payload digest travels in its header."""
         atomic_write(self.path(cell.address), _encode(cell))
 
+    def fault(self, address: str) -> str:
+        """What is wrong with a stored cell, "" if nothing is; unlike `load` this removes nothing.
+
+        Raises:
+            StoreError: If the file cannot be read.
+        """
+        try:
+            _decode(self.path(address).read_bytes(), address)
+        except (ValueError, KeyError, TypeError) as error:
+            return str(error)
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(address)}: {error.strerror}") from error
+        return ""
+
     def load(self, address: str) -> Cell | None:
         """Read a cell, or None where it is missing or corrupt (then listed in ``corrupt`` and removed)."""
         path = self.path(address)
