@@ -102,7 +102,8 @@ def edited(draw: Draw, value: Any) -> Any:
     key = draw(st.sampled_from(sorted(value)))
     rest = {name: part for name, part in value.items() if name != key}
     name = draw(st.text(max_size=5)) if draw(st.integers(0, 9)) == 0 else key
-    return rest | dict([(name, part) for part in _kept(draw, value[key])[:1]])
+    kept = _kept(draw, value[key])
+    return rest | ({name: kept[0]} if kept else {})
 
 
 def _kept(draw: Draw, part: Any) -> list[Any]:
