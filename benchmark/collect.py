@@ -285,7 +285,7 @@ def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
 def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
     from benchmark.audit import audit
 
-    warnings = {found.category: found.warning for found in audit(planned.dataset, planned.manifest)}
+    audits = {found.category: found for found in audit(planned.dataset, planned.manifest)}
     for category in planned.categories:
         episodes = [e for (name, _, _), e in sorted(planned.episodes.items()) if name == category]
         if not episodes:
@@ -297,7 +297,8 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             anomalies=sum(s.label == 1 for s in query),
             empty_masks=sum(s.label == 1 and not s.masks for s in query) if planned.dataset.info.has_masks else 0,
             supports=tuple(support_ref(e) for e in episodes),
-            warnings=tuple(text for text in [warnings.get(category)] if text),
+            shortcuts=dict(audits[category].auroc),
+            warnings=tuple(text for text in [audits[category].warning] if text),
         )
 
 

@@ -90,13 +90,14 @@ class SupportRef(Strict):
 
 
 class CategoryRef(Strict):
-    """One category's query set and supports. ``empty_masks`` counts anomalous images whose mask is empty."""
+    """One category. ``empty_masks``: anomalous images without a mask; ``shortcuts``: AUROCs of `benchmark.audit`."""
 
     name: Name
     normals: Count
     anomalies: Count
     empty_masks: Count
     supports: tuple[SupportRef, ...]
+    shortcuts: dict[Name, Real] = Field(default_factory=dict)
     warnings: tuple[Text, ...] = ()
 
 

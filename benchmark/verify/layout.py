@@ -30,6 +30,7 @@ ALLOWED: dict[str, int] = {
     r"gallery/[a-z0-9][a-z0-9_-]{0,99}\.webp": MAX_GALLERY_BYTES,
     rf"{_CLAIM}/counter\.toml": MAX_METADATA_BYTES,
     rf"{_CLAIM}/perturbation\.safetensors": MAX_EVIDENCE_BYTES,
+    rf"{_CLAIM}/evidence\.parquet": MAX_EVIDENCE_BYTES,
 }
 """Every file that a submission may hold, as a pattern of its whole path, with its largest size in bytes."""
 

@@ -38,7 +38,8 @@ def check_metadata(subject: Subject) -> str:
 
 def check_evidence_files(subject: Subject) -> str:
     """Every parquet file is decoded once in a process of limited memory, which may die of it."""
-    files = sorted((subject.folder / "evidence").resolve().glob("*.parquet"))
+    folder = subject.folder.resolve()
+    files = [*sorted(folder.glob("evidence/*.parquet")), *sorted(folder.glob("counter/*/evidence.parquet"))]
     program = [sys.executable, "-m", "benchmark.verify.guard", *map(str, files)]
     home = Path(__file__).resolve().parents[2]
     try:
