@@ -1,7 +1,6 @@
 """Executes one job: streams the images of every pass in fixed chunks and yields the cells they feed.
 
-Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers
-are keyed by sample.
+All is deterministic given (job, device, thread count): chunks are fixed slices, random numbers keyed by sample.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from benchmark.store import CellStore
 
 ROOT = Path(__file__).parents[1]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-PATIENCE = 900.0
+PATIENCE = 3600.0
 """Seconds after which a process that neither ends nor stores a cell counts as hanging."""
 
 
