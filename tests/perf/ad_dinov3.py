@@ -1,6 +1,6 @@
 """AD-DINOv3 measured: the real architecture's memory and cached epochs, and what training gives on generated images.
 
-Run: python tests/perf/ad_dinov3.py architecture | embedded [OPTIONS]. Prints JSON lines; nothing is asserted.
+Run: PYTHONPATH=. python tests/perf/ad_dinov3.py architecture | embedded [OPTIONS]. Prints JSON lines; nothing is asserted.
 
 ``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels, in the order of a run: texts
 embedded, the tower freed, one forward and backward pass through the map to the pixels, peak memory; then one training
@@ -88,7 +88,7 @@ class NoSupport:
         self.info, self.samples = CategoryInfo(dataset, category, class_name), ()
 
 
-def embedded(backbone: str, recipe: Any, seeds: range) -> None:
+def embedded(backbone: str, recipe: Any, seeds: range, directions: list[int]) -> None:
     from benchmark.cachedir import cache_dir
     from benchmark.registry import DATASETS
     from benchmark.training_data import auxiliary_set
@@ -96,7 +96,8 @@ def embedded(backbone: str, recipe: Any, seeds: range) -> None:
 
     dataset = DATASETS.get("procedural")(None)
     halves = dataset.info.categories[::2], dataset.info.categories[1::2]
-    for (train_on, test_on), seed in product((halves, halves[::-1]), seeds):
+    ways = (halves, halves[::-1])
+    for (train_on, test_on), seed in product([ways[i] for i in directions], seeds):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "ad_dinov3.safetensors"
             data, cache = auxiliary_set(dataset, train_on, 112), cache_dir() / "features"
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, nargs=2, default=[0, 3], help="first seed and the one after the last")
+    parser.add_argument("--directions", type=int, nargs="+", default=[0, 1], choices=[0, 1])
     options = parser.parse_args()
     if options.mode == "architecture":
         architecture()
@@ -172,7 +174,7 @@ def main() -> None:
         from detectors.training.ad_dinov3_trainer import Recipe
 
         chosen = {"epochs": options.epochs, "batch": options.batch, "learning_rate": options.learning_rate}
-        embedded(options.backbone, Recipe(held_out=0.25, **chosen), range(*options.seeds))
+        embedded(options.backbone, Recipe(held_out=0.25, **chosen), range(*options.seeds), options.directions)
 
 
 if __name__ == "__main__":
