@@ -19,7 +19,7 @@ import numpy as np
 from benchmark.cachedir import cache_dir
 from benchmark.canonical import RECIPE, canonical_mask, canonical_shape, canonicalise
 from benchmark.errors import DataError, NotApplicableError, ResultError, StoreError
-from benchmark.jsonio import atomic_write_with, digest_json, strict_loads
+from benchmark.jsonio import atomic_write, digest_json, strict_loads
 from benchmark.types.data import Dataset, Sample
 
 if TYPE_CHECKING:
@@ -146,10 +146,10 @@ class ImageStore:
 
 
 def _save(shard: Path, images: dict[str, NDArray[Any]]) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     checks = {key: _check(image) for key, image in images.items()}
-    atomic_write_with(shard, lambda temp: save_file(images, temp, checks), durable=False)
+    atomic_write(shard, save(images, checks), durable=False)  # save_file has temporary files of its own
 
 
 def _check(image: NDArray[Any]) -> str:
