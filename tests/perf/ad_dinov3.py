@@ -1,6 +1,6 @@
 """AD-DINOv3 measured: the real architecture's memory and cached epochs, and what training gives on generated images.
 
-Run: PYTHONPATH=. python tests/perf/ad_dinov3.py architecture | embedded [OPTIONS]. Prints JSON lines; nothing is asserted.
+Run: PYTHONPATH=. python tests/perf/ad_dinov3.py architecture | embedded [OPTIONS]. Prints JSON lines, asserts nothing.
 
 ``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels, in the order of a run: texts
 embedded, the tower freed, one forward and backward pass through the map to the pixels, peak memory; then one training
