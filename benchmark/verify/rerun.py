@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -145,12 +145,11 @@ def episodes_in(entry: Entry, dataset: Dataset) -> Iterator[EpisodeRows]:
     """The episodes of a result's evidence with their images."""
     manifest = indexed(entry, dataset)
     edge = entry.track.canonical_edge
-    for key, rows in entry.scores.groupby(["category", "shots", "seed"], observed=True):
-        category, shots, seed = cast("tuple[str, int, int]", key)
+    for (category, shots, seed), rows in entry.episodes.items():
         wanted = set(rows["sample_id"])
-        samples = tuple(s for s in manifest.of(str(category), "test") if s.id in wanted)
+        samples = tuple(s for s in manifest.of(category, "test") if s.id in wanted)
         images = tuple(as_tensor(canonicalise(dataset.image(s), edge)) for s in samples)
-        yield EpisodeRows(category, int(shots), int(seed), rows, samples, images)
+        yield EpisodeRows(category, shots, seed, rows, samples, images)
 
 
 def fit(entry: Entry, dataset: Dataset, served: Served, episode: EpisodeRows) -> None:
