@@ -16,9 +16,12 @@ from benchmark import isolation
 from benchmark.cli import main
 from benchmark.errors import UsageError
 from benchmark.isolation import Limits, unavailable
+from benchmark.planner import Selection
 from benchmark.rescore import rescore, save
+from benchmark.session import run_track
 from benchmark.submission import load_gallery, load_verification
 from benchmark.submit import About, make_submission
+from benchmark.tracks import load_track
 from benchmark.verify import recompute
 from benchmark.verify.checks import verify_submission
 from benchmark.verify.counter_rescore import credit, rescored_claims
@@ -159,6 +162,17 @@ def test_evidence_of_a_stronger_attack_counts_as_the_harness_sees_it(honest: Pat
     assert set(claim.scores) == set(rows["sample_id"])
     assert sorted(claim.scores.values()) != sorted(lies["score"].astype(float))
     assert credit(claim).robust_after is not None
+
+
+@isolated_here
+def test_a_transductive_detector_is_run_again_with_its_query_set(tmp_path: Path) -> None:
+    chosen = Selection(detectors=("anomalydino_batched@gabor",), categories=("weave",), limit=3, device="cpu")
+    run_track(load_track("demo"), chosen, tmp_path / "run", executor_name="local", progress=lambda *_: None)
+    about = About(author=("A. Author",), licence="CC0-1.0")
+    folder = make_submission(tmp_path / "run", "mine", tmp_path / "s", about, detector=None, code=None, update=False)
+    verdict = verify_submission(Subject(folder), rerun=True)
+    assert verdict.accepted, verdict.words
+    assert verdict.steps[-1] == "spot_rerun", [str(f) for f in verdict.findings]
 
 
 def test_submit_is_atomic_and_refuses_to_overwrite(honest: Path, tmp_path: Path) -> None:  # noqa: F811
