@@ -7,7 +7,7 @@ chosen by hash, not by looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +36,19 @@ _COLOURS = np.array([[13, 8, 65], [84, 15, 109], [187, 55, 84], [249, 142, 9], [
 Picture = NDArray[np.uint8]
 
 
+INDEX = Path("gallery", "gallery.json")
+
+
+def withdraw_galleries(folders: Iterable[Path]) -> None:
+    """Take back the indices of galleries whose cells are about to change: a run that is killed then leaves none, and
+    the next makes it.
+    """
+    for folder in folders:
+        (folder / INDEX).unlink(missing_ok=True)
+
+
 def write_galleries(plan: Plan, bench: Workbench, stored: CellStore, folder_of: dict[str, Path]) -> None:
-    """Write ``gallery/`` for every detector of a plan.
+    """Write ``gallery/`` for every detector of a plan that has none.
 
     Args:
         plan: A finished plan.
@@ -47,7 +58,7 @@ def write_galleries(plan: Plan, bench: Workbench, stored: CellStore, folder_of: 
     """
     for spec in plan.detectors:
         folder = folder_of.get(spec.label)
-        if folder is None:
+        if folder is None or (folder / INDEX).exists():
             continue
         items = [
             item
@@ -58,7 +69,7 @@ def write_galleries(plan: Plan, bench: Workbench, stored: CellStore, folder_of: 
         ]
         if items:
             gallery = Gallery(schema_version=1, items=tuple(items))
-            atomic_write(folder / "gallery" / "gallery.json", pretty_json(gallery.model_dump(mode="json")))
+            atomic_write(folder / INDEX, pretty_json(gallery.model_dump(mode="json")))
 
 
 def _shown_cells(planned: PlannedDataset, detector: str, bench: Workbench, stored: CellStore) -> list[CellSpec]:

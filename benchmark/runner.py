@@ -1,7 +1,6 @@
 """Executes one job: streams the images of every pass in fixed chunks and yields the cells they feed.
 
-Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers
-are keyed by sample.
+All is deterministic given (job, device, thread count): chunks are fixed slices, random numbers keyed by sample.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from benchmark.calibration.crossfit import fold_of
 from benchmark.canonical import canonical_shape
 from benchmark.diagnostics import dead_share, repeat_error
 from benchmark.episodes import DatasetSupport, as_tensor, chunks
-from benchmark.errors import ContractError, NotApplicableError, TrustADError
+from benchmark.errors import ContractError, NotApplicableError, StoreError, TrustADError
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
 from benchmark.metrics.outcome import Floats
@@ -110,6 +109,8 @@ def _outcomes(bench: JobBench, spec: PassSpec) -> Iterator[Cell | CellFailure]:
     try:
         with torch.no_grad():
             cells = bench.run(spec)
+    except StoreError:  # a full or read-only disk is nobody's result
+        raise
     except Exception as error:  # a third party's fault fails its cells, never the run
         failure = _failure(spec, error)
     else:

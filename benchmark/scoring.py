@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,13 @@ from benchmark.result_rows import EntropyHistogram, MetricValue, ProbeValue, Rel
 from benchmark.scoring_curves import entropy_histograms, reliability_diagrams
 from benchmark.scoring_pixels import pixel_values
 from benchmark.scoring_probes import leave_one_out, probe_values
-from benchmark.statistics.bootstrap import REPLICATES, Counts, auroc_replicates, percentile_interval, resample_counts
+from benchmark.statistics.bootstrap import (
+    REPLICATES,
+    auroc_replicates,
+    macro_mean,
+    percentile_interval,
+    resample_counts,
+)
 from benchmark.statistics.intervals import Interval, auroc_interval
 from benchmark.statistics.robust import robust_score
 
@@ -44,7 +50,6 @@ if TYPE_CHECKING:
 
 AUROCS = ("auroc", "auroc_robust")
 BY_CATEGORY = frozenset({*AUROCS, "average_precision", "f1", "entropy_auroc"})
-RESAMPLES = 1000
 Where = dict[str, Any]
 
 
@@ -253,7 +258,7 @@ class ShotsTable:
         return self._known[key]
 
     def _bootstrap(self, rows: Sequence[Rows], metric: str) -> Floats | None:
-        """Replicates [RESAMPLES] of the macro mean of an AUROC; None where it is undefined in a category."""
+        """Replicates of the macro mean of an AUROC; None where it is undefined in a category."""
         parts = []
         for category in sorted({r.episode.category for r in rows}):
             mine = [r for r in rows if r.episode.category == category]
@@ -261,11 +266,11 @@ class ShotsTable:
             labels = mine[0].episode.labels[kept]
             if labels.all() or not labels.any():
                 return None
-            counts = _counts(labels.tobytes(), f"{self.rules.dataset}/{category}")
+            counts = resample_counts(labels, f"{self.rules.dataset}/{category}")
             ties: Ties = "lost" if metric == "auroc_robust" else "half"
             scores = np.stack([r.values[kept] for r in mine])
             parts.append(auroc_replicates(labels, scores, counts, ties).mean(axis=0))
-        return np.asarray(np.mean(parts, axis=0))
+        return macro_mean(parts)
 
     def _value(
         self,
@@ -293,12 +298,6 @@ class ShotsTable:
             reason=mean.reason,
             **where,
         )
-
-
-@lru_cache(maxsize=64)
-def _counts(labels: bytes, key: str) -> Counts:
-    """Resamples of a category, drawn once for all of its conditions, shots and seeds."""
-    return resample_counts(np.frombuffer(labels, bool), key, RESAMPLES)
 
 
 def _worst_where(level: int) -> Where:

@@ -9,6 +9,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate, normalize, softmax
@@ -17,9 +18,10 @@ from _support import TensorSupport, images
 from benchmark.errors import UnknownNameError, WeightsError
 from detectors.backbones import WEIGHTS_DIR
 from detectors.clip import anomalyclip, april_gan, text
+from detectors.clip import model as clip_model
 from detectors.clip.anomalyclip import AnomalyCLIP, encode_learned
 from detectors.clip.april_gan import AprilGAN
-from detectors.clip.model import ARCHITECTURES, SEEDED_TINY, ClipModel, load_clip, track_clip
+from detectors.clip.model import ARCHITECTURES, SEEDED_TINY, ClipModel, load_clip, load_text_tower, track_clip
 from detectors.clip.networks import WindowNetwork
 from detectors.clip.scoring import mean_log_odds
 from detectors.clip.winclip import WinCLIP
@@ -70,7 +72,7 @@ def test_sentences_are_encoded_as_open_clip_does_with_all_the_padding() -> None:
     sentences = ["a photo.", "a much longer photo of the flawless circuit board connector in the scene."]
     with torch.no_grad():
         expected = module().encode_text(open_clip.tokenize(sentences))
-    torch.testing.assert_close(text.encode(module(), sentences), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(text.encode(module(), sentences), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_prompt_counts_and_texts() -> None:
@@ -310,6 +312,20 @@ def test_anomalyclip_ignores_references() -> None:
     with torch.no_grad():
         without, with_one = (detector.fit(TensorSupport(images(n, 112)), seed=0)(picture(1)) for n in (0, 1))
     torch.testing.assert_close(without.score, with_one.score, rtol=0, atol=0)
+
+
+def test_text_tower_alone_gives_the_same_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = text.photo_features(module(), "pill")
+    tower = load_text_tower(SEEDED_TINY)
+    assert not hasattr(tower, "visual")
+    torch.testing.assert_close(text.photo_features(tower, "pill"), whole, rtol=0, atol=0)
+
+    monkeypatch.setenv(WEIGHTS_DIR, str(tmp_path))
+    monkeypatch.setattr(clip_model, "_create", lambda name: open_clip.CLIP(**clip_model.TINY))
+    save_file(module().state_dict(), tmp_path / "clip_vitl14_336.safetensors")
+    tower = load_text_tower("clip_vitl14_336")
+    assert not hasattr(tower, "visual")
+    torch.testing.assert_close(text.photo_features(tower, "pill"), whole, rtol=0, atol=0)
 
 
 def test_log_odds_do_not_saturate() -> None:

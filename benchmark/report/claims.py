@@ -11,12 +11,17 @@ from benchmark.calibration.calibrators import CALIBRATORS
 from benchmark.episode_scores import episodes_of
 from benchmark.errors import NotApplicableError
 from benchmark.report.study import HEADLINE, METRICS, RAW, Estimate, Study, study_of
+from benchmark.result_rows import ProbeValue
+from benchmark.scoring_probes import probe_values
 from benchmark.statistics.bootstrap import RESAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTROLS = ("sign_noise", "uniform_noise")
+CONTROLS = ("sign_noise", "uniform_noise", "gaussian_noise")
+NO_BUDGET = "255/255"
+"""Every image lies in that ball: natural corruptions, which are no attacks."""
+NO_ATTACK = "No attack in this run covers all images."
 LOSSES = ("ECE", "NLL", "Brier")
 GOALS: dict[str, bool | None] = {"two_sided": None, "evasion": True, "false_alarm": False}
 
@@ -75,7 +80,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The report on one detector and data set; ``missing`` says why there is nothing to report, where there is not."""
+    """The report on one detector and data set; ``missing`` says why there is nothing to report, where there is not.
+
+    ``natural`` holds corruptions, ``probes`` the macro means of the experiments beside the grid.
+    """
 
     detector: str
     dataset: str
@@ -84,8 +92,10 @@ class Section:
     categories: tuple[str, ...]
     images: int
     drops: tuple[Drop, ...]
+    natural: tuple[Drop, ...]
     calibrations: tuple[Calibration, ...]
     flags: tuple[Flag, ...]
+    probes: tuple[ProbeValue, ...]
     missing: str | None
 
     @property
@@ -104,7 +114,7 @@ class Section:
     def _drop(self, metric: str) -> str:
         rows = [d for d in self.drops if d.metric == metric and d.attack not in CONTROLS]
         if not rows:
-            return "No attack in this run covers all images."
+            return NO_ATTACK
         judged = [(d, d.beyond_noise) for d in rows if d.beyond_noise is not None]
         beyond = [d for d, excess in judged if excess.low > 0]
         worst = max(rows, key=lambda d: d.drop.value)
@@ -121,15 +131,20 @@ class Section:
 
     def _platt(self) -> str:
         lowered = next(c.lowered for c in self.calibrations if c.calibrator == HEADLINE) or ()
-        return "; ".join(f"{name} by {interval(by)}" for name, by in zip(LOSSES, lowered, strict=True)) + "."
+        said = "; ".join(f"{name} by {interval(by)}" for name, by in zip(LOSSES, lowered, strict=True))
+        return f"{said}." + (" Negative: raised." if any(by.value < 0 for by in lowered) else "")
 
     def _rise(self) -> str:
         rows = [f for f in self.flags if f.goal == "two_sided" and f.attack not in CONTROLS]
+        if not rows:
+            return NO_ATTACK
         up, down = sum(f.rise.low > 0 for f in rows), sum(f.rise.high < 0 for f in rows)
         word = "No" if down and not up else _verdict(up, len(rows))
         return f"{word}: it rises in {up} and falls in {down} of {len(rows)} conditions (two-sided)."
 
     def _break(self) -> str:
+        if not self.flags:
+            return NO_ATTACK
         broken: dict[str, dict[str, str]] = {}
         for flag in self.flags:  # budgets ascend within an attack
             if flag.verdict == "broken":
@@ -154,25 +169,36 @@ def _verdict(holds: int, total: int) -> str:
     return "Yes" if holds == total else "Partly"
 
 
-def sections(evidence: pd.DataFrame, shots: int | None = None, resamples: int = RESAMPLES) -> list[Section]:
+def sections(
+    evidence: pd.DataFrame,
+    shots: int | None = None,
+    resamples: int = RESAMPLES,
+    probes: pd.DataFrame | None = None,
+) -> list[Section]:
     """One section per detector and data set of `scores` evidence (PROTOCOL section 8), at one support size.
 
     Args:
         evidence: Any number of detectors and data sets.
         shots: Support size; default: the one with most attack conditions.
         resamples: Bootstrap resamples of the intervals.
+        probes: `probes` evidence of the same runs.
 
     Raises:
         NotApplicableError: ``shots`` is not in the evidence, or a category lacks a label.
     """
     found = []
     for (detector, dataset), rows in evidence.groupby(["detector", "dataset"], sort=True):
-        study = study_of(episodes_of(rows), str(dataset), resamples, shots)
-        found.append(_section(str(detector), study))
+        episodes = episodes_of(rows)
+        study = study_of(episodes, str(dataset), resamples, shots)
+        values: tuple[ProbeValue, ...] = ()
+        if probes is not None:
+            mine = probes[(probes["detector"] == detector) & (probes["dataset"] == dataset)]
+            values = tuple(v for v in probe_values(mine, episodes, str(dataset)) if v.category is None)
+        found.append(_section(str(detector), study, values))
     return found
 
 
-def _section(detector: str, study: Study) -> Section:
+def _section(detector: str, study: Study, probes: tuple[ProbeValue, ...]) -> Section:
     drops: list[Drop] = []
     calibrations: list[Calibration] = []
     flags: list[Flag] = []
@@ -188,9 +214,11 @@ def _section(detector: str, study: Study) -> Section:
         seeds=study.seeds,
         categories=study.categories,
         images=sum(len(e.ids) for e in study.episodes if e.seed == study.seeds[0]),
-        drops=tuple(drops),
+        drops=tuple(d for d in drops if d.epsilon != NO_BUDGET),
+        natural=tuple(d for d in drops if d.epsilon == NO_BUDGET),
         calibrations=tuple(calibrations),
-        flags=tuple(flags),
+        flags=tuple(f for f in flags if f.epsilon != NO_BUDGET),
+        probes=tuple(v for v in probes if v.shots == study.episodes[0].shots),
         missing=missing,
     )
 
@@ -202,7 +230,7 @@ def _drops(study: Study) -> list[Drop]:
         for (attack, epsilon), draw in draws.items():
             noise = next((draws[name, epsilon] for name in CONTROLS if (name, epsilon) in draws), None)
             beyond = None if noise is None or attack in CONTROLS else Estimate.of(noise - draw)
-            before, after, drop = Estimate.of(clean), Estimate.of(draw), Estimate.of(clean - draw)
+            before, after, drop = Estimate.of_share(clean), Estimate.of_share(draw), Estimate.of(clean - draw)
             found.append(Drop(metric, attack, epsilon, before, after, drop, beyond))
     return found
 
@@ -221,7 +249,7 @@ def _calibrations(study: Study) -> list[Calibration]:
                 ece_if_calibrated=float(null.mean()),
                 p_value=float((1 + np.sum(null >= ece[0])) / (1 + null.size)),
                 nll=Estimate.of(losses[0]),
-                brier=Estimate.of(losses[1]),
+                brier=Estimate.of_share(losses[1]),
                 lowered=None if name == RAW else tuple(Estimate.of(raw - fitted) for raw, fitted in pairs),
             )
         )
@@ -233,5 +261,5 @@ def _flags(study: Study) -> list[Flag]:
     for goal, anomalous in GOALS.items():
         (clean, *attacked), (_, *areas) = study.flag(anomalous)
         for (attack, epsilon), level, area in zip(study.attacks, attacked, areas, strict=True):
-            found.append(Flag(attack, goal, epsilon, Estimate.of(level - clean), Estimate.of(area)))
+            found.append(Flag(attack, goal, epsilon, Estimate.of(level - clean), Estimate.of_share(area)))
     return found
