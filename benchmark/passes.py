@@ -46,6 +46,18 @@ def job_of(
     )
 
 
+def streams(passes: Iterable[PassSpec]) -> Iterator[tuple[PassSpec, ...]]:
+    """Passes that run side by side: one attack through several surrogate heads shares the forward of the clean images.
+
+    All others run alone, so that their cells are stored as soon as they can be.
+    """
+    grouped: dict[tuple[Any, ...], list[PassSpec]] = {}
+    for place, spec in enumerate(passes):
+        shared = (spec.attack, spec.extractor_of, spec.cells[0].key["query"])
+        grouped.setdefault(shared if spec.extractor_of else (place,), []).append(spec)
+    yield from map(tuple, grouped.values())
+
+
 def _passes(cells: Iterable[CellSpec], track: Track, bench: Workbench) -> Iterator[PassSpec]:
     grouped: dict[tuple[Any, ...], list[CellSpec]] = {}
     for cell in cells:

@@ -8,37 +8,38 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.calibration.crossfit import fold_of
 from benchmark.canonical import canonical_shape
+from benchmark.clean_graph import CleanGraph
 from benchmark.diagnostics import dead_share, repeat_error
-from benchmark.episodes import DatasetSupport, as_tensor, chunks
+from benchmark.episodes import as_tensor, chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
+from benchmark.fits import Fits
 from benchmark.image_store import ImageStore
-from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
+from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
+from benchmark.passes import streams
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
-from benchmark.registry import DATASETS, load_attribute
+from benchmark.registry import DATASETS
 from benchmark.store import Cell
 from benchmark.target import BoundTarget, FlagModel, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
-    Episode,
     Features,
     FeatureScorer,
     FittedDetector,
     Prediction,
     Sample,
     TransductiveScorer,
-    keyed_seed,
 )
 from benchmark.workbench import Workbench
 
@@ -94,10 +95,50 @@ class _Cost:
 
 @dataclass
 class _Tally:
-    """What a pass adds up for one cell."""
+    """What a pass adds up for one cell; ``seconds``: its own scoring and its share of the images and features."""
 
     scores: dict[str, float] = field(default_factory=dict)
     pixels: PixelCollector | None = None
+    seconds: float = 0.0
+
+
+class _Clock:
+    """Seconds since the last look, all work of the device done."""
+
+    def __init__(self, device: str) -> None:
+        self._cuda, self._last = device.startswith("cuda"), 0.0
+        self.lap()
+
+    def lap(self) -> float:
+        if self._cuda:
+            torch.cuda.synchronize()
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
+@dataclass
+class PassRun:
+    """A pass in flight and what came of it."""
+
+    spec: PassSpec
+    tallies: dict[str, _Tally] = field(default_factory=dict)
+    costs: dict[int, _Cost] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+    failure: CellFailure | None = None
+
+
+@contextmanager
+def _caught(runs: Sequence[PassRun]) -> Iterator[None]:
+    """A fault fails the cells of these passes, never the run."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, TrustADError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"[:500]
+        details = "" if known else traceback.format_exc()
+        for run in runs:
+            missing = isinstance(error, NotApplicableError)
+            run.failure = run.failure or CellFailure(run.spec.cells, reason, missing, details)
 
 
 def prepare_device(device: str) -> None:
@@ -118,75 +159,84 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
         known: Stored clean cells by address, for map ranges and flag calibrators.
 
     Yields:
-        Cells as they complete, and failures; a failing pass does not stop the others.
+        Cells as their passes complete, and failures; a failing pass does not stop the others.
     """
     prepare_device(job.device)
     bench = JobBench(job, dict(known))
-    for spec in job.passes:
-        started = time.perf_counter()
-        try:
-            with torch.no_grad():
-                cells = bench.run(spec)
-        except NotApplicableError as error:
-            yield CellFailure(spec.cells, str(error), True)
-        except TrustADError as error:
-            yield CellFailure(spec.cells, str(error), False)
-        except Exception as error:  # a third party's fault fails its cells, never the run
-            reason = f"{type(error).__name__}: {error}"[:500]
-            yield CellFailure(spec.cells, reason, False, traceback.format_exc())
-        else:
-            seconds = (time.perf_counter() - started) / len(cells)
-            for cell, done in cells:
-                bench.remember(cell, done)
-                yield replace(done, seconds=seconds)
+    for passes in streams(job.passes):
+        for run in bench.run(passes):
+            if run.failure is not None:
+                yield run.failure
+            else:
+                yield from run.cells
 
 
 class JobBench:
-    """The live objects of one job: images, detectors, fits and surrogate heads, each made once."""
+    """Runs the passes of one job on its images and fits."""
 
     def __init__(self, job: Job, known: dict[str, Cell]) -> None:
         self.job = job
-        self.device = job.device
         self.parts = Workbench()
         self.dataset: Dataset = DATASETS.get(job.dataset)(job.root)
         self.images = ImageStore(job.canonical_edge)
+        self.fits = Fits(job, self.dataset, self.images, self.parts)
         self.known = known
-        self._fitted: dict[tuple[str, int, int], FittedDetector] = {}
-        self._heads: dict[tuple[Any, ...], Any] = {}
-        self._supports: dict[tuple[int, int], DatasetSupport] = {}
 
-    def remember(self, cell: CellSpec, done: Cell) -> None:
-        """Keep clean cells: later passes read map ranges and flag calibrators from them."""
-        if cell.attack is None:
-            self.known[cell.address] = done
+    @torch.no_grad()
+    def run(self, passes: Sequence[PassSpec]) -> list[PassRun]:
+        """Run passes over the same images side by side, chunk by chunk.
 
-    # ---- one pass -------------------------------------------------------------------------------------------
+        Clean cells are kept: later passes read map ranges and flag calibrators from them.
+        """
+        runs = [PassRun(spec) for spec in passes]
+        for run in runs:
+            with _caught([run]):
+                run.tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in run.spec.cells}
+                run.costs = {epsilon: _Cost() for epsilon in run.spec.epsilons}
+        with _caught(runs):
+            for chunk in self._chunks(passes[0].samples):
+                clean = CleanGraph(chunk.batch.images)
+                for run in runs:
+                    if run.failure is None:
+                        with _caught([run]):
+                            self._advance(run, chunk, clean)
+        for run in runs:
+            if run.failure is None:
+                with _caught([run]):
+                    run.cells = self._finish(run)
+                    self.known.update((cell.address, cell) for cell in run.cells if run.spec.attack is None)
+        return runs
 
-    def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
-        """All cells of a pass."""
-        tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
-        costs = {epsilon: _Cost() for epsilon in spec.epsilons}
-        for chunk in self._chunks(spec.samples):
-            for epsilon, images in self._images(spec, chunk, costs):
-                wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
-                self._score(wanted, chunk, images, tallies)
-        repeats = self._repeat(spec, tallies)
+    def _advance(self, run: PassRun, chunk: Chunk, clean: CleanGraph) -> None:
+        clock = _Clock(self.job.device)
+        for epsilon, images in self._images(run.spec, chunk, run.costs, clean):
+            made = clock.lap()
+            wanted = [cell for cell in run.spec.cells if (cell.epsilon or 0) == epsilon]
+            self._score(wanted, chunk, images, run.tallies)
+            for cell in wanted:
+                run.tallies[cell.address].seconds += made / len(wanted)
+            clock.lap()
+
+    def _finish(self, run: PassRun) -> list[Cell]:
+        repeats = self._repeat(run.spec, run.tallies)
         done = []
-        for cell in spec.cells:
-            cost = costs[cell.epsilon or 0]
-            facts = cost.per_image(len(spec.samples)) | self._dead(spec, cost) | repeats.get(cell.address, {})
-            done.append((cell, _finish(cell, tallies[cell.address], facts)))
+        for cell in run.spec.cells:
+            cost = run.costs[cell.epsilon or 0]
+            facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost) | repeats.get(cell.address, {})
+            done.append(_cell(cell, run.tallies[cell.address], facts))
         return done
 
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
         assert spec.source is not None
+        fitted = self.fits.fitted(spec.source, spec.shots or 0, spec.seed or 0)
         for chunk in self._chunks(spec.samples):
-            fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
-            before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
-            for _, images in self._images(spec, chunk, {n: _Cost() for n in spec.epsilons}):
-                after = self._predict(fitted, images.float() / 255.0, chunk.ids, {})
+            scorer = _scorer(fitted, chunk.ids)
+            before = scorer(chunk.batch.images.float() / 255.0)
+            costs = {n: _Cost() for n in spec.epsilons}
+            for _, images in self._images(spec, chunk, costs, CleanGraph(chunk.batch.images)):
                 assert chunk.batch.masks is not None
+                after = scorer(images.float() / 255.0)
                 yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
 
     def _dead(self, spec: PassSpec, cost: _Cost) -> dict[str, float]:
@@ -212,7 +262,9 @@ class JobBench:
             for address, tally in again.items()
         }
 
-    def _images(self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, _Cost]) -> Iterator[tuple[int, Tensor]]:
+    def _images(
+        self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, _Cost], clean: CleanGraph
+    ) -> Iterator[tuple[int, Tensor]]:
         """The images of a chunk at every budget.
 
         Costs and dead gradients are those of each budget run alone, so that they do not depend on which cells were
@@ -224,7 +276,7 @@ class JobBench:
         attack = self.parts.attack(spec.attack)
         together = [spec.epsilons] if attack.card.knowledge == "surrogate" else [(n,) for n in spec.epsilons]
         for group in together:
-            target = self._target(spec, chunk)
+            target = self._target(spec, chunk, clean)
             spent, first = (0, 0), (0, 0)
             for epsilon, images in zip(group, perturb(attack, target, chunk.batch, group), strict=True):
                 own = (target.forwards - spent[0], target.backwards - spent[1])
@@ -237,24 +289,29 @@ class JobBench:
                 yield epsilon, images
 
     def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
+        """Score images with every cell's detector; those with one extractor share its features and their time."""
         floats = images.float() / 255.0
-        shared: dict[str, Features] = {}
-        for cell in cells:
-            prediction = self._predict(self.fitted(cell.detector, cell.shots, cell.seed), floats, chunk.ids, shared)
+        scorers = [_scorer(self.fits.fitted(cell.detector, cell.shots, cell.seed), chunk.ids) for cell in cells]
+        users = Counter(scorer.extractor.id for scorer in scorers if isinstance(scorer, FeatureScorer))
+        shared: dict[str, tuple[Features, float]] = {}
+        clock = _Clock(self.job.device)
+        for cell, scorer in zip(cells, scorers, strict=True):
             tally = tallies[cell.address]
+            if isinstance(scorer, FeatureScorer):
+                name = scorer.extractor.id
+                if name not in shared:
+                    clock.lap()
+                    shared[name] = scorer.extractor(floats), clock.lap() / users[name]
+                features, share = shared[name]
+                prediction = scorer.score(features)
+                tally.seconds += share
+            else:
+                prediction = scorer(floats)
             tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
+            tally.seconds += clock.lap()
             if tally.pixels is not None:
                 tally.pixels.add(prediction, chunk.ids)
-
-    def _predict(
-        self, fitted: FittedDetector, images: Tensor, ids: tuple[str, ...], shared: dict[str, Features]
-    ) -> Prediction:
-        scorer = fitted.excluding(ids) if isinstance(fitted, TransductiveScorer) else fitted
-        if not isinstance(scorer, FeatureScorer):
-            return scorer(images)
-        if scorer.extractor.id not in shared:
-            shared[scorer.extractor.id] = scorer.extractor(images)
-        return scorer.score(shared[scorer.extractor.id])
+                clock.lap()
 
     # ---- images ---------------------------------------------------------------------------------------------
 
@@ -262,9 +319,11 @@ class JobBench:
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
         for group in chunks(samples, shapes, self.job.chunk_size):
             images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
-            masks = self._masks(group).to(self.device) if self.dataset.info.has_masks else None
+            masks = self._masks(group).to(self.job.device) if self.dataset.info.has_masks else None
             labels = torch.tensor([s.label for s in group])
-            batch = AttackBatch(images.to(self.device), labels.to(self.device), tuple(s.id for s in group), masks)
+            batch = AttackBatch(
+                images.to(self.job.device), labels.to(self.job.device), tuple(s.id for s in group), masks
+            )
             yield Chunk(group, batch)
 
     def _collector(self, cell: CellSpec) -> PixelCollector | None:
@@ -288,83 +347,25 @@ class JobBench:
             raise NotApplicableError("the clean scores of this episode are missing")
         return cell
 
-    # ---- fitted things --------------------------------------------------------------------------------------
+    # ---- what attacks may query -----------------------------------------------------------------------------
 
-    def support(self, shots: int, seed: int) -> DatasetSupport:
-        """The support set of one episode of this category."""
-        if (shots, seed) not in self._supports:
-            spec: EpisodeSpec = next(e for e in self.job.episodes if (e.shots, e.seed) == (shots, seed))
-            episode = Episode(self.job.dataset, self.job.category, shots, seed, spec.support, ())
-            self._supports[shots, seed] = DatasetSupport(self.dataset, episode, self.job.canonical_edge)
-        return self._supports[shots, seed]
-
-    def fitted(self, spec: DetectorSpec, shots: int, seed: int) -> FittedDetector:
-        """A detector fitted to one episode."""
-        key = (spec.label, shots, seed)
-        if key not in self._fitted:
-            detector = self.parts.detector(spec)
-            if detector.extractor is not None:
-                detector.extractor = detector.extractor.to(self.device)
-            fit_seed = keyed_seed("fit", self.job.dataset, self.job.category, shots, seed, spec.label)
-            support = self.support(shots, seed)
-            if detector.card.transductive:
-                self._fitted[key] = detector.fit_transductive(support, self._query(), seed=fit_seed)
-            else:
-                self._fitted[key] = detector.fit(support, seed=fit_seed)
-        return self._fitted[key]
-
-    def _query(self) -> list[tuple[str, Tensor]]:
-        return [(s.id, self._canonical(s)) for s in self.job.query]
-
-    def _canonical(self, sample: Sample) -> Tensor:
-        return as_tensor(self.images.get(self.dataset, [sample])[0]).to(self.device)
-
-    def _target(self, spec: PassSpec, chunk: Chunk) -> BoundTarget:
+    def _target(self, spec: PassSpec, chunk: Chunk, clean: CleanGraph) -> BoundTarget:
         """What the attack of a pass may query."""
         victim = spec.source or spec.extractor_of
         if victim is None:
             return BoundTarget(_Unreachable(), chunk.ids)
+        assert spec.attack is not None
         assert spec.shots is not None
         assert spec.seed is not None
-        fitted = self.fitted(victim, spec.shots, spec.seed)
+        fitted = self.fits.fitted(victim, spec.shots, spec.seed)
         if spec.source is None:
-            return BoundTarget(fitted, chunk.ids, surrogate=self._surrogate(spec, victim, chunk))
+            oracle = getattr(self.parts.attack(spec.attack), "head", "synthetic") == "oracle"
+            logit = (
+                self.fits.oracle(victim, chunk.ids) if oracle else self.fits.surrogate(victim, spec.shots, spec.seed)
+            )
+            return BoundTarget(fitted, chunk.ids, surrogate=logit, clean=clean)
         draws = 1 if self.parts.detector(victim).card.deterministic else EOT_DRAWS
         return BoundTarget(fitted, chunk.ids, flag=self._flag(victim, spec.shots, spec.seed), draws=draws)
-
-    def _surrogate(self, spec: PassSpec, victim: DetectorSpec, chunk: Chunk) -> Callable[[Features], Tensor]:
-        """The head that the pass's attack reads: fitted on the support, or (``oracle``) on test labels."""
-        assert spec.attack is not None
-        if getattr(self.parts.attack(spec.attack), "head", "synthetic") == "oracle":
-            return self._oracle(victim, chunk)
-        extractor = self.parts.detector(victim).extractor
-        assert extractor is not None
-        key = (extractor.id, spec.shots, spec.seed)
-        if key not in self._heads:
-            fit = load_attribute("attacks.surrogate:fit_surrogate")
-            seed = keyed_seed("surrogate", self.job.dataset, self.job.category, spec.shots or 0, spec.seed or 0)
-            self._heads[key] = fit(extractor, self.support(spec.shots or 0, spec.seed or 0), seed=seed)
-        logit: Callable[[Features], Tensor] = self._heads[key].logit
-        return logit
-
-    def _oracle(self, victim: DetectorSpec, chunk: Chunk) -> Callable[[Features], Tensor]:
-        """Audit only: each image is attacked through the head fitted on the TRUE LABELS of the other fold."""
-        query = self.job.query
-        folds = fold_of([s.id for s in query], [s.label for s in query])
-        fold = {s.id: int(f) for s, f in zip(query, folds, strict=True)}
-        heads = [self._oracle_head(victim, [s for s in query if fold[s.id] != f], f) for f in (0, 1)]
-        first = torch.tensor([fold[name] == 0 for name in chunk.ids], device=self.device)
-        return lambda features: torch.where(first, heads[0].logit(features), heads[1].logit(features))
-
-    def _oracle_head(self, victim: DetectorSpec, others: Sequence[Sample], fold: int) -> Any:
-        extractor = self.parts.detector(victim).extractor
-        assert extractor is not None
-        key = (extractor.id, "oracle", fold)
-        if key not in self._heads:
-            fit = load_attribute("attacks.surrogate:fit_oracle_surrogate")
-            images = [self._canonical(s) for s in others]
-            self._heads[key] = fit(extractor, images, [s.label for s in others], seed=0)
-        return self._heads[key]
 
     def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
         """The clean decision rule that `flag_adaptive` knows; None where the clean scores lack a class."""
@@ -373,12 +374,17 @@ class JobBench:
         return None if clean is None or len(set(labels)) < 2 else clean_flag(clean.scores, labels)
 
 
-def _finish(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
+def _scorer(fitted: FittedDetector, ids: tuple[str, ...]) -> FittedDetector:
+    """The detector for exactly these samples."""
+    return fitted.excluding(ids) if isinstance(fitted, TransductiveScorer) else fitted
+
+
+def _cell(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
     scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
     pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
-    return Cell(cell.address, cell.key, scores, pixels, facts)
+    return Cell(cell.address, cell.key, scores, pixels, facts, tally.seconds)
 
 
 class _Unreachable(FittedDetector):
