@@ -6,12 +6,8 @@ are keyed by sample.
 
 from __future__ import annotations
 
-import time
-import traceback
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,6 +21,7 @@ from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
+from benchmark.pass_run import CellFailure, Clock, Cost, PassRun, SharedFeatures, Tally
 from benchmark.passes import streams
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
@@ -34,8 +31,6 @@ from benchmark.target import BoundTarget, FlagModel, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
-    Features,
-    FeatureScorer,
     FittedDetector,
     Prediction,
     Sample,
@@ -44,16 +39,6 @@ from benchmark.types import (
 from benchmark.workbench import Workbench
 
 EOT_DRAWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class CellFailure:
-    """Cells that a pass could not give: the reason, and the traceback for the log where the fault was not ours."""
-
-    cells: tuple[CellSpec, ...]
-    reason: str
-    not_applicable: bool
-    details: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,73 +65,12 @@ class Example:
     after: Prediction
 
 
-@dataclass
-class _Cost:
-    """What an attack spent at one budget, and the images on which it never saw a gradient."""
-
-    forward: float = 0.0
-    backward: float = 0.0
-    dead: set[str] = field(default_factory=set)
-
-    def per_image(self, images: int) -> dict[str, float]:
-        """Passes per image."""
-        return {"forward": self.forward / images, "backward": self.backward / images}
-
-
-@dataclass
-class _Tally:
-    """What a pass adds up for one cell; ``seconds``: its own scoring and its share of the images and features."""
-
-    scores: dict[str, float] = field(default_factory=dict)
-    pixels: PixelCollector | None = None
-    seconds: float = 0.0
-
-
-class _Clock:
-    """Seconds since the last look, all work of the device done."""
-
-    def __init__(self, device: str) -> None:
-        self._cuda, self._last = device.startswith("cuda"), 0.0
-        self.lap()
-
-    def lap(self) -> float:
-        if self._cuda:
-            torch.cuda.synchronize()
-        before, self._last = self._last, time.perf_counter()
-        return self._last - before
-
-
-@dataclass
-class PassRun:
-    """A pass in flight and what came of it."""
-
-    spec: PassSpec
-    tallies: dict[str, _Tally] = field(default_factory=dict)
-    costs: dict[int, _Cost] = field(default_factory=dict)
-    cells: list[Cell] = field(default_factory=list)
-    failure: CellFailure | None = None
-
-
-@contextmanager
-def _caught(runs: Sequence[PassRun]) -> Iterator[None]:
-    """A fault fails the cells of these passes, never the run."""
-    try:
-        yield
-    except Exception as error:
-        known = isinstance(error, TrustADError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"[:500]
-        details = "" if known else traceback.format_exc()
-        for run in runs:
-            missing = isinstance(error, NotApplicableError)
-            run.failure = run.failure or CellFailure(run.spec.cells, reason, missing, details)
-
-
 def prepare_device(device: str) -> None:
     """Fix what the bits depend on: TF32 off, deterministic kernels where torch has them."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without its seconds of imports
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise TrustADError(f"--device {device}: no CUDA device here; use --device cpu")
 
@@ -165,10 +89,8 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
     bench = JobBench(job, dict(known))
     for passes in streams(job.passes):
         for run in bench.run(passes):
-            if run.failure is not None:
-                yield run.failure
-            else:
-                yield from run.cells
+            yield from run.failures
+            yield from run.done
 
 
 class JobBench:
@@ -190,37 +112,40 @@ class JobBench:
         """
         runs = [PassRun(spec) for spec in passes]
         for run in runs:
-            with _caught([run]):
-                run.tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in run.spec.cells}
-                run.costs = {epsilon: _Cost() for epsilon in run.spec.epsilons}
-        with _caught(runs):
+            for cell in run.spec.cells:
+                with run.guard(cell):
+                    run.tallies[cell.address] = Tally(pixels=self._collector(cell))
+        try:
             for chunk in self._chunks(passes[0].samples):
                 clean = CleanGraph(chunk.batch.images)
                 for run in runs:
-                    if run.failure is None:
-                        with _caught([run]):
-                            self._advance(run, chunk, clean)
+                    with run.guard():
+                        self._advance(run, chunk, clean)
+        except Exception as error:  # images that cannot be read
+            for run in runs:
+                run.fail(error)
         for run in runs:
-            if run.failure is None:
-                with _caught([run]):
-                    run.cells = self._finish(run)
-                    self.known.update((cell.address, cell) for cell in run.cells if run.spec.attack is None)
+            with run.guard():
+                run.done = self._finish(run)
+                self.known.update((cell.address, cell) for cell in run.done if run.spec.attack is None)
         return runs
 
     def _advance(self, run: PassRun, chunk: Chunk, clean: CleanGraph) -> None:
-        clock = _Clock(self.job.device)
+        if not run.cells:
+            return
+        clock = Clock(self.job.device)
         for epsilon, images in self._images(run.spec, chunk, run.costs, clean):
             made = clock.lap()
-            wanted = [cell for cell in run.spec.cells if (cell.epsilon or 0) == epsilon]
-            self._score(wanted, chunk, images, run.tallies)
+            wanted = [cell for cell in run.cells.values() if (cell.epsilon or 0) == epsilon]
+            self._score(run, wanted, chunk, images, run.tallies)
             for cell in wanted:
                 run.tallies[cell.address].seconds += made / len(wanted)
             clock.lap()
 
     def _finish(self, run: PassRun) -> list[Cell]:
-        repeats = self._repeat(run.spec, run.tallies)
+        repeats = self._repeat(run)
         done = []
-        for cell in run.spec.cells:
+        for cell in run.cells.values():
             cost = run.costs[cell.epsilon or 0]
             facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost) | repeats.get(cell.address, {})
             done.append(_cell(cell, run.tallies[cell.address], facts))
@@ -233,13 +158,13 @@ class JobBench:
         for chunk in self._chunks(spec.samples):
             scorer = _scorer(fitted, chunk.ids)
             before = scorer(chunk.batch.images.float() / 255.0)
-            costs = {n: _Cost() for n in spec.epsilons}
+            costs = {n: Cost() for n in spec.epsilons}
             for _, images in self._images(spec, chunk, costs, CleanGraph(chunk.batch.images)):
                 assert chunk.batch.masks is not None
                 after = scorer(images.float() / 255.0)
                 yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
 
-    def _dead(self, spec: PassSpec, cost: _Cost) -> dict[str, float]:
+    def _dead(self, spec: PassSpec, cost: Cost) -> dict[str, float]:
         """Share of images that gave a white-box attack no gradient although their score could still move."""
         if spec.attack is None or self.parts.attack(spec.attack).card.knowledge != "white_box":
             return {}
@@ -250,20 +175,20 @@ class JobBench:
         labels = torch.tensor([s.label for s in spec.samples])
         return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
 
-    def _repeat(self, spec: PassSpec, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
+    def _repeat(self, run: PassRun) -> dict[str, dict[str, float]]:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
-        if spec.attack is not None:
+        if run.spec.attack is not None or not run.cells:
             return {}
-        chunk = next(self._chunks(spec.samples))
-        again = {cell.address: _Tally() for cell in spec.cells}
-        self._score(spec.cells, chunk, chunk.batch.images, again)
+        chunk = next(self._chunks(run.spec.samples))
+        again = {address: Tally() for address in run.cells}
+        self._score(run, list(run.cells.values()), chunk, chunk.batch.images, again)
         return {
-            address: {"repeat_error": repeat_error(tallies[address].scores, tally.scores)}
-            for address, tally in again.items()
+            address: {"repeat_error": repeat_error(run.tallies[address].scores, again[address].scores)}
+            for address in run.cells
         }
 
     def _images(
-        self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, _Cost], clean: CleanGraph
+        self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, Cost], clean: CleanGraph
     ) -> Iterator[tuple[int, Tensor]]:
         """The images of a chunk at every budget.
 
@@ -288,30 +213,26 @@ class JobBench:
                 cost.dead.update(name for name, dead in zip(target.queried, target.dead.tolist(), strict=True) if dead)
                 yield epsilon, images
 
-    def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
+    def _score(
+        self, run: PassRun, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, Tally]
+    ) -> None:
         """Score images with every cell's detector; those with one extractor share its features and their time."""
         floats = images.float() / 255.0
-        scorers = [_scorer(self.fits.fitted(cell.detector, cell.shots, cell.seed), chunk.ids) for cell in cells]
-        users = Counter(scorer.extractor.id for scorer in scorers if isinstance(scorer, FeatureScorer))
-        shared: dict[str, tuple[Features, float]] = {}
-        clock = _Clock(self.job.device)
-        for cell, scorer in zip(cells, scorers, strict=True):
-            tally = tallies[cell.address]
-            if isinstance(scorer, FeatureScorer):
-                name = scorer.extractor.id
-                if name not in shared:
-                    clock.lap()
-                    shared[name] = scorer.extractor(floats), clock.lap() / users[name]
-                features, share = shared[name]
-                prediction = scorer.score(features)
-                tally.seconds += share
-            else:
-                prediction = scorer(floats)
-            tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
-            tally.seconds += clock.lap()
-            if tally.pixels is not None:
-                tally.pixels.add(prediction, chunk.ids)
+        scorers: dict[str, FittedDetector] = {}
+        for cell in cells:
+            with run.guard(cell):
+                scorers[cell.address] = _scorer(self.fits.fitted(cell.detector, cell.shots, cell.seed), chunk.ids)
+        clock = Clock(self.job.device)
+        shared = SharedFeatures(floats, scorers.values(), clock)
+        for address, scorer in scorers.items():
+            with run.guard(run.cells[address]):
                 clock.lap()
+                prediction, share = shared.predict(scorer)
+                tally = tallies[address]
+                tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
+                tally.seconds += share + clock.lap()
+                if tally.pixels is not None:
+                    tally.pixels.add(prediction, chunk.ids)
 
     # ---- images ---------------------------------------------------------------------------------------------
 
@@ -379,7 +300,7 @@ def _scorer(fitted: FittedDetector, ids: tuple[str, ...]) -> FittedDetector:
     return fitted.excluding(ids) if isinstance(fitted, TransductiveScorer) else fitted
 
 
-def _cell(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
+def _cell(cell: CellSpec, tally: Tally, facts: dict[str, float]) -> Cell:
     scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")

@@ -14,7 +14,7 @@ from benchmark.registry import load_attribute
 
 if TYPE_CHECKING:
     from benchmark.jobs import Job
-    from benchmark.runner import CellFailure
+    from benchmark.pass_run import CellFailure
     from benchmark.store import Cell
 
     Executor = Callable[[Sequence[Job], Mapping[str, Cell]], Iterator[Cell | CellFailure]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from benchmark.jobs import Job
-from benchmark.runner import CellFailure, run_job
+from benchmark.pass_run import CellFailure
+from benchmark.runner import run_job
 from benchmark.store import Cell
 
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import ray
 
 from benchmark.jobs import Job
-from benchmark.runner import CellFailure, run_job
+from benchmark.pass_run import CellFailure
+from benchmark.runner import run_job
 from benchmark.store import Cell
 
 RETRIES = 3
