@@ -48,7 +48,7 @@ class Fits:
         if key not in self._fitted:
             detector = self.parts.detector(spec)
             if detector.extractor is not None:
-                detector.extractor = detector.extractor.to(self.job.device)
+                self.extractor(spec)
             fit_seed = keyed_seed("fit", self.job.dataset, self.job.category, shots, seed, spec.label)
             support = self.support(shots, seed)
             if detector.card.transductive:
@@ -60,7 +60,7 @@ class Fits:
 
     def surrogate(self, victim: DetectorSpec, shots: int, seed: int) -> Logit:
         """The head fitted on the support of an episode, for the features of the victim."""
-        extractor = self._extractor(victim)
+        extractor = self.extractor(victim)
         key = (extractor.id, shots, seed)
         if key not in self._heads:
             fit = load_attribute("attacks.surrogate:fit_surrogate")
@@ -79,7 +79,7 @@ class Fits:
         return lambda features: torch.where(first, heads[0].logit(features), heads[1].logit(features))
 
     def _oracle_head(self, victim: DetectorSpec, others: Sequence[Sample], fold: int) -> Any:
-        extractor = self._extractor(victim)
+        extractor = self.extractor(victim)
         key = (extractor.id, "oracle", fold)
         if key not in self._heads:
             fit = load_attribute("attacks.surrogate:fit_oracle_surrogate")
@@ -87,10 +87,12 @@ class Fits:
             self._heads[key] = fit(extractor, images, [s.label for s in others], seed=0)
         return self._heads[key]
 
-    def _extractor(self, spec: DetectorSpec) -> Extractor:
-        extractor = self.parts.detector(spec).extractor
-        assert extractor is not None
-        return extractor
+    def extractor(self, spec: DetectorSpec) -> Extractor:
+        """The extractor of a detector that has one, on the job's device."""
+        detector = self.parts.detector(spec)
+        assert detector.extractor is not None
+        detector.extractor = detector.extractor.to(self.job.device)
+        return detector.extractor
 
     def _canonical(self, sample: Sample) -> Tensor:
         return as_tensor(self.images.get(self.dataset, [sample])[0]).to(self.job.device)

@@ -92,6 +92,5 @@ def _pass_key(cell: CellSpec, track: Track, bench: Workbench) -> tuple[Any, ...]
 
 
 def _first_with(features: str, bench: Workbench) -> DetectorSpec:
-    """One fixed detector per feature id, so that all that share it share the pass; rather one that takes support."""
-    found = [s for s, d in bench.detectors.items() if d.extractor is not None and d.extractor.id == features]
-    return next((spec for spec in found if bench.detector(spec).card.few_shot), found[0])
+    """One fixed detector per feature id, so that all detectors that share it share the pass."""
+    return next(s for s, d in bench.detectors.items() if d.extractor is not None and d.extractor.id == features)

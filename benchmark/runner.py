@@ -31,6 +31,9 @@ from benchmark.target import BoundTarget, FlagModel, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
+    Extractor,
+    Features,
+    FeatureScorer,
     FittedDetector,
     Prediction,
     Sample,
@@ -116,7 +119,7 @@ class JobBench:
                 with run.guard(cell):
                     run.tallies[cell.address] = Tally(pixels=self._collector(cell))
         try:
-            for chunk in self._chunks(passes[0].samples):
+            for chunk in self.chunks(passes[0].samples):
                 clean = CleanGraph(chunk.batch.images)
                 for run in runs:
                     with run.guard():
@@ -155,7 +158,7 @@ class JobBench:
         """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
         assert spec.source is not None
         fitted = self.fits.fitted(spec.source, spec.shots or 0, spec.seed or 0)
-        for chunk in self._chunks(spec.samples):
+        for chunk in self.chunks(spec.samples):
             scorer = _scorer(fitted, chunk.ids)
             before = scorer(chunk.batch.images.float() / 255.0)
             costs = {n: Cost() for n in spec.epsilons}
@@ -179,7 +182,7 @@ class JobBench:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
         if run.spec.attack is not None or not run.cells:
             return {}
-        chunk = next(self._chunks(run.spec.samples))
+        chunk = next(self.chunks(run.spec.samples))
         again = {address: Tally() for address in run.cells}
         self._score(run, list(run.cells.values()), chunk, chunk.batch.images, again)
         return {
@@ -236,7 +239,8 @@ class JobBench:
 
     # ---- images ---------------------------------------------------------------------------------------------
 
-    def _chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
+    def chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
+        """Fixed slices of query samples with their canonical images."""
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
         for group in chunks(samples, shapes, self.job.chunk_size):
             images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
@@ -272,21 +276,18 @@ class JobBench:
 
     def _target(self, spec: PassSpec, chunk: Chunk, clean: CleanGraph) -> BoundTarget:
         """What the attack of a pass may query."""
-        victim = spec.source or spec.extractor_of
-        if victim is None:
+        if spec.attack is None or (spec.source or spec.extractor_of) is None:
             return BoundTarget(_Unreachable(), chunk.ids)
-        assert spec.attack is not None
-        assert spec.shots is not None
-        assert spec.seed is not None
-        fitted = self.fits.fitted(victim, spec.shots, spec.seed)
-        if spec.source is None:
+        shots, seed = spec.shots or 0, spec.seed or 0
+        if spec.extractor_of is not None:
+            victim = spec.extractor_of
             oracle = getattr(self.parts.attack(spec.attack), "head", "synthetic") == "oracle"
-            logit = (
-                self.fits.oracle(victim, chunk.ids) if oracle else self.fits.surrogate(victim, spec.shots, spec.seed)
-            )
-            return BoundTarget(fitted, chunk.ids, surrogate=logit, clean=clean)
-        draws = 1 if self.parts.detector(victim).card.deterministic else EOT_DRAWS
-        return BoundTarget(fitted, chunk.ids, flag=self._flag(victim, spec.shots, spec.seed), draws=draws)
+            logit = self.fits.oracle(victim, chunk.ids) if oracle else self.fits.surrogate(victim, shots, seed)
+            return BoundTarget(_BackboneAlone(self.fits.extractor(victim)), chunk.ids, surrogate=logit, clean=clean)
+        assert spec.source is not None
+        fitted = self.fits.fitted(spec.source, shots, seed)
+        draws = 1 if self.parts.detector(spec.source).card.deterministic else EOT_DRAWS
+        return BoundTarget(fitted, chunk.ids, flag=self._flag(spec.source, shots, seed), draws=draws)
 
     def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
         """The clean decision rule that `flag_adaptive` knows; None where the clean scores lack a class."""
@@ -313,3 +314,13 @@ class _Unreachable(FittedDetector):
 
     def __call__(self, images: Tensor) -> Prediction:
         raise ContractError("an attack with knowledge 'none' queried the detector")
+
+
+class _BackboneAlone(FeatureScorer):
+    """Stands for the detector where the attacker knows its backbone and not its score (`surrogate`)."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor = extractor
+
+    def score(self, features: Features) -> Prediction:
+        raise ContractError("an attack with knowledge 'surrogate' queried the detector's score")
