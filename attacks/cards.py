@@ -128,6 +128,24 @@ _ALL = (
         "Ilyas et al. 2018, Black-box adversarial attacks with limited queries",
         "https://arxiv.org/abs/1804.08598",
     ),
+    *(
+        AttackCard(
+            name,
+            1,
+            "none",
+            f"A family: {name}:mild, {name}:severe ... {what}; no budget, so it runs at 255/255.",
+            "Hendrycks and Dietterich 2019, Benchmarking neural network robustness",
+            "https://arxiv.org/abs/1903.12261",
+            uses_labels=False,
+            full_coverage=False,
+        )
+        for name, what in (
+            ("jpeg", "JPEG compression"),
+            ("blur", "Gaussian blur"),
+            ("brightness", "every value moves up"),
+            ("contrast", "values move towards the image's mean"),
+        )
+    ),
 )
 
 CARDS: dict[str, AttackCard] = {card.name: card for card in _ALL}

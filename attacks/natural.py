@@ -1,13 +1,15 @@
 """Natural corruptions at five named severities: a column beside the adversarial ones, bound by no epsilon.
 
-Severities follow the spirit of Hendrycks and Dietterich 2019 (ImageNet-C); the values are ours, chosen for 8-bit images
-whose smaller edge is 112 pixels or more.
+As attacks they are families (``jpeg:severe``), run at 255/255: that ball holds every image. Severities follow the
+spirit of Hendrycks and Dietterich 2019 (ImageNet-C); the values are ours, chosen for 8-bit images whose smaller edge is
+112 pixels or more.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from benchmark.errors import UnknownNameError, UsageError
+from attacks.cards import CARDS
+from benchmark.errors import UnknownNameError
+from benchmark.types.attack import Attack, AttackBatch, Target
+from benchmark.types.ball import Ball
 
 SEVERITIES = ("slight", "mild", "moderate", "strong", "severe")
 
@@ -52,29 +57,63 @@ def _levels(values: Tensor) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8)
 
 
-CORRUPTIONS: Mapping[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] = {
-    "jpeg": (jpeg, (80, 50, 30, 18, 10)),
-    "blur": (blur, (0.5, 0.75, 1.0, 1.5, 2.0)),
-    "brightness": (brightness, (10, 20, 35, 50, 70)),
-    "contrast": (contrast, (0.85, 0.7, 0.55, 0.4, 0.25)),
-}
-
-
-def corrupt(name: str, severity: str, images: Tensor) -> Tensor:
-    """Corrupted uint8 images [B, 3, H, W].
+class Corruption(Attack):
+    """One corruption at one severity; projected into the ball where the budget is smaller than the whole range.
 
     Args:
-        name: A key of `CORRUPTIONS`.
         severity: One of `SEVERITIES`.
-        images: Canonical uint8 images [B, 3, H, W].
 
     Raises:
-        UnknownNameError: For another corruption.
-        UsageError: For another severity.
+        UnknownNameError: For another severity.
     """
-    if name not in CORRUPTIONS:
-        raise UnknownNameError("corruption", name, CORRUPTIONS)
-    if severity not in SEVERITIES:
-        raise UsageError(f"severity {severity!r} is unknown; allowed are {', '.join(SEVERITIES)}")
-    change, values = CORRUPTIONS[name]
-    return change(images, values[SEVERITIES.index(severity)])
+
+    change: ClassVar[Callable[[Tensor, float], Tensor]]
+    strengths: ClassVar[tuple[float, ...]]
+    """What each of `SEVERITIES` means to ``change``."""
+
+    def __init__(self, severity: str) -> None:
+        if severity not in SEVERITIES:
+            raise UnknownNameError("severity", severity, SEVERITIES)
+        self.severity = severity
+        self.config = {"strength": self.strengths[SEVERITIES.index(severity)]}
+
+    @property
+    def name(self) -> str:
+        return f"{self.card.name}:{self.severity}"
+
+    def perturb(self, target: Target, batch: AttackBatch, epsilons: Sequence[int]) -> Iterator[Tensor]:
+        corrupted = type(self).change(batch.images, self.config["strength"])
+        for epsilon in epsilons:
+            yield Ball.around(batch.images, epsilon).images(corrupted.float())
+
+
+class Jpeg(Corruption):
+    """Pillow qualities."""
+
+    card = CARDS["jpeg"]
+    change = jpeg
+    strengths = (80, 50, 30, 18, 10)
+
+
+class Blur(Corruption):
+    """Standard deviations in canonical pixels."""
+
+    card = CARDS["blur"]
+    change = blur
+    strengths = (0.5, 0.75, 1.0, 1.5, 2.0)
+
+
+class Brightness(Corruption):
+    """Grey levels."""
+
+    card = CARDS["brightness"]
+    change = brightness
+    strengths = (10, 20, 35, 50, 70)
+
+
+class Contrast(Corruption):
+    """Factors."""
+
+    card = CARDS["contrast"]
+    change = contrast
+    strengths = (0.85, 0.7, 0.55, 0.4, 0.25)

@@ -46,5 +46,5 @@ def fit_universal(target: Target, batch: AttackBatch, epsilon: int) -> Tensor:
 
 
 def apply_universal(delta: Tensor, images: Tensor) -> Tensor:
-    """uint8 images [B, 3, H, W] moved by a perturbation [3, H, W] in grey levels, cut at 0 and 255."""
+    """uint8 images [B, 3, H, W] moved by a perturbation [3, H, W] (or one each) in grey levels, cut at 0 and 255."""
     return (images.float() + delta).round().clamp(0, 255).to(torch.uint8)

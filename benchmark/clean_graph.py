@@ -24,6 +24,13 @@ class CleanGraph:
         self._images = images.float() / 255.0
         self._kept: dict[str, tuple[Tensor, Features]] = {}
 
+    def of(self, images: Tensor) -> CleanGraph:
+        """This one for the same images; for a part (memory ran out) another one, and this one forgets."""
+        if images.shape == self._images.shape:
+            return self
+        self._kept.clear()
+        return CleanGraph(images)
+
     def features(self, extractor: Extractor, images: Tensor) -> Features:
         """``extractor(images)`` for images float [B, 3, H, W] in [0, 1]."""
         if not (images.requires_grad and torch.is_grad_enabled() and torch.equal(images, self._images)):

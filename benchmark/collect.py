@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.environment import code, environment
-from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, sparse_histogram, write_evidence
+from benchmark.evidence import PIXEL_COLUMNS, PROBE_COLUMNS, SCORE_COLUMNS, sparse_histogram, write_evidence
 from benchmark.image_metrics import metric_versions
 from benchmark.jobs import CellSpec, DetectorSpec
 from benchmark.jsonio import digest_file, digest_json
@@ -22,6 +22,7 @@ from benchmark.results import (
     EvidenceFile,
     Failure,
     Flags,
+    RunFacts,
     RunResult,
     SupportRef,
     Timing,
@@ -69,7 +70,7 @@ def collect(
     for planned in plan.datasets:
         for spec in plan.detectors:
             cells = _stored(planned, spec, store)
-            if any(c.attack is None for c, _ in cells):
+            if any(c.is_clean for c, _ in cells):
                 yield _collect_one(plan, planned, spec, cells, bench, out, failures, timing)
 
 
@@ -94,12 +95,14 @@ def _collect_one(
     track, name = plan.track, planned.dataset.info.name
     stem = f"{track.name}-v{track.version}__{name}"
     folder = out / slug_of(spec.label)
-    scores = _scores_frame(name, spec, _with_clean(cells))
-    pixels = _pixels_frame(name, spec, cells)
-    evidence = list(_write_evidence(folder, stem, scores, pixels))
-    attacks = tuple(_attack_refs(cells, bench, planned))
+    grid = [(c, cell) for c, cell in cells if c.probe is None]
+    scores = _scores_frame(name, spec, _with_clean(grid))
+    pixels = _pixels_frame(name, spec, grid)
+    probes = _probes_frame(name, spec, [(c, cell) for c, cell in _with_clean(cells) if c.probe is not None])
+    evidence = list(_write_evidence(folder, stem, scores, pixels, probes))
+    attacks = tuple(_attack_refs(grid, bench, planned))
     rules = rules_of(track, planned, attacks)
-    scored = score_evidence(scores, pixels, rules)
+    scored = score_evidence(scores, pixels, rules, probes)
     failed = _failures(planned, spec, failures, cells)
     detector = bench.detector(spec)
     result = RunResult(
@@ -113,8 +116,9 @@ def _collect_one(
         replicates=scored.replicates,
         reliability=scored.reliability,
         entropy=scored.entropy,
+        probes=scored.probes,
         evidence=tuple(evidence),
-        validity=validity_of(scores, attacks, _facts(cells), detector.card),
+        validity=validity_of(scores, attacks, run_facts(grid), detector.card),
         failures=failed,
         environment=environment(plan.selection.device, track.chunk_size),
         code=code(),
@@ -138,7 +142,7 @@ def rules_of(track: Track, planned: PlannedDataset, attacks: Iterable[AttackRef]
 
 def _with_clean(cells: list[tuple[CellSpec, Cell]]) -> list[tuple[CellSpec, Cell]]:
     """Cells of episodes whose clean scores exist: attacked scores mean nothing without them."""
-    clean = {(c.samples[0].category, c.shots, c.seed) for c, _ in cells if c.attack is None}
+    clean = {(c.samples[0].category, c.shots, c.seed) for c, _ in cells if c.is_clean}
     return [(c, cell) for c, cell in cells if (c.samples[0].category, c.shots, c.seed) in clean]
 
 
@@ -187,12 +191,37 @@ def _pixels_frame(dataset: str, spec: DetectorSpec, cells: list[tuple[CellSpec, 
     return pd.DataFrame(rows, columns=PIXEL_COLUMNS) if rows else None
 
 
+def _probes_frame(dataset: str, spec: DetectorSpec, cells: list[tuple[CellSpec, Cell]]) -> pd.DataFrame | None:
+    import numpy as np
+    import pandas as pd
+
+    parts = []
+    for cell, done in cells:
+        assert cell.probe is not None
+        draws = len(done.scores) // len(cell.samples)
+        rows = {
+            "sample_id": [s.id for s in cell.samples] * draws,
+            "label": [s.label for s in cell.samples] * draws,
+            "draw": np.repeat(np.arange(draws), len(cell.samples)),
+            "score": done.scores,
+            "probe": cell.probe[0],
+            "value": cell.probe[1],
+        }
+        parts.append(pd.DataFrame(rows | _condition(dataset, spec, cell)))
+    if not parts:
+        return None
+    types = {"label": "int8", "shots": "int32", "seed": "int32", "draw": "int32", "value": "float64"}
+    return pd.concat(parts)[PROBE_COLUMNS].astype(types | {"score": "float32"})
+
+
 def _write_evidence(
-    folder: Path, stem: str, scores: pd.DataFrame, pixels: pd.DataFrame | None
+    folder: Path, stem: str, scores: pd.DataFrame, pixels: pd.DataFrame | None, probes: pd.DataFrame | None
 ) -> Iterator[EvidenceFile]:
     files = [("scores", f"{stem}.parquet", scores, SCORE_COLUMNS)]
     if pixels is not None:
         files.append(("pixels", f"{stem}.pixel.parquet", pixels, PIXEL_COLUMNS))
+    if probes is not None:
+        files.append(("probes", f"{stem}.probe.parquet", probes, PROBE_COLUMNS))
     for kind, name, frame, columns in files:
         path = folder / "evidence" / name
         write_evidence(path, frame, columns)
@@ -256,7 +285,7 @@ def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
 def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
     from benchmark.audit import audit
 
-    warnings = {found.category: found.warning for found in audit(planned.dataset, planned.manifest)}
+    audits = {found.category: found for found in audit(planned.dataset, planned.manifest)}
     for category in planned.categories:
         episodes = [e for (name, _, _), e in sorted(planned.episodes.items()) if name == category]
         if not episodes:
@@ -268,7 +297,8 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             anomalies=sum(s.label == 1 for s in query),
             empty_masks=sum(s.label == 1 and not s.masks for s in query) if planned.dataset.info.has_masks else 0,
             supports=tuple(support_ref(e) for e in episodes),
-            warnings=tuple(text for text in [warnings.get(category)] if text),
+            shortcuts=dict(audits[category].auroc),
+            warnings=tuple(text for text in [audits[category].warning] if text),
         )
 
 
@@ -304,13 +334,16 @@ def _mean(cells: list[tuple[CellSpec, Cell]], fact: str) -> float:
     return round(sum(float(cell.facts.get(fact, 0.0)) for _, cell in cells) / len(cells), 6)
 
 
-def _facts(cells: list[tuple[CellSpec, Cell]]) -> dict[str, dict[str, float]]:
-    """For the validity checks: by attack the mean share of images without gradient; ``clean``: the repeat error."""
-    facts = {"clean": {"repeat_error": max(cell.facts["repeat_error"] for c, cell in cells if c.attack is None)}}
-    for name in sorted({c.attack for c, cell in cells if c.attack is not None and "dead" in cell.facts}):
-        mine = [(c, cell) for c, cell in cells if c.attack == name and "dead" in cell.facts]
-        facts[name] = {"dead": _mean(mine, "dead")}
-    return facts
+def run_facts(cells: list[tuple[CellSpec, Cell]]) -> RunFacts:
+    """For the validity checks: the largest repeat error, and by attack the mean share of images without gradient."""
+    probed = [(c, cell) for c, cell in cells if "dead" in cell.facts]
+    return RunFacts(
+        repeat_error=max(float(cell.facts["repeat_error"]) for c, cell in cells if c.attack is None),
+        dead={
+            name: _mean([(c, cell) for c, cell in probed if c.attack == name], "dead")
+            for name in sorted({c.attack for c, _ in probed if c.attack is not None})
+        },
+    )
 
 
 def _failures(
@@ -330,9 +363,9 @@ def _failures(
 def _timing(timing: Timing, cells: list[tuple[CellSpec, Cell]]) -> Timing:
     seconds = {"clean": 0.0}
     for cell, done in cells:
-        name = cell.attack or "clean"
+        name = cell.condition or "clean"
         seconds[name] = seconds.get(name, 0.0) + done.seconds
-    images = sum(len(c.samples) for c, _ in cells if c.attack is None)
+    images = sum(len(c.samples) for c, _ in cells if c.is_clean)
     return timing.model_copy(
         update={
             "passes": {name: round(value, 3) for name, value in sorted(seconds.items())},

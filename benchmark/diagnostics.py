@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.metrics.outcome import Floats
 from benchmark.metrics.ranking import auroc_value
-from benchmark.results import AttackRef, Check, Validity
+from benchmark.results import AttackRef, Check, Flags, RunFacts, Validity
 from benchmark.statistics.bootstrap import macro_auroc_replicates, percentile_interval
 from benchmark.statistics.intervals import Interval
 from benchmark.types.attack import Knowledge
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchmark.types.detector import Card
 
 Status = Literal["pass", "amber", "red", "skipped"]
+Badge = Literal["green", "amber", "red"]
 
 Pairs = Mapping[str, tuple[NDArray[np.int64], Floats]]
 
@@ -64,47 +65,40 @@ class Facts:
         knowledge: Attack name -> what its attacker knows.
         differentiable: As the detector's card declares.
         deterministic: As the detector's card declares.
-        repeat_error: Largest relative difference of two clean score calls (`repeat_error`); None = not measured.
-        dead: White-box attack name -> share of images with a zero gradient throughout (`dead_share`).
+        run: What the run measured (`repeat_error`, `dead_share`).
     """
 
     conditions: Sequence[Condition]
     knowledge: Mapping[str, Knowledge]
     differentiable: bool = True
     deterministic: bool = True
-    repeat_error: float | None = None
-    dead: Mapping[str, float] = field(default_factory=dict)
+    run: RunFacts = field(default_factory=RunFacts)
 
 
 def diagnose(facts: Facts) -> Validity:
     """All checks; the badge is the worst status (skipped checks count as amber: nothing odd was ruled out)."""
     checks = tuple(check(facts) for check in CHECKS)
     found = {check.status for check in checks}
-    if "red" in found:
-        return Validity(badge="red", checks=checks)
-    return Validity(badge="amber" if found & {"amber", "skipped"} else "green", checks=checks)
+    badge: Badge = "red" if "red" in found else "amber" if found & {"amber", "skipped"} else "green"
+    return Validity(badge=badge, checks=checks, facts=facts.run)
 
 
-def validity_of(
-    scores: pd.DataFrame, attacks: Sequence[AttackRef], facts: Mapping[str, Mapping[str, float]], card: Card
-) -> Validity:
+def validity_of(scores: pd.DataFrame, attacks: Sequence[AttackRef], run: RunFacts, card: Card | Flags) -> Validity:
     """The badge of a result from its evidence rows and stored facts.
 
     Args:
         scores: Evidence columns (PROTOCOL.md section 8).
         attacks: The attacks of the result.
-        facts: Attack name -> facts, of which ``dead`` is read (`dead_share`); under ``clean``: ``repeat_error``.
-        card: The detector's card.
+        run: What the run measured.
+        card: The detector's card, or the flags that a result took from it.
     """
-    dead = {name: values["dead"] for name, values in facts.items() if "dead" in values}
     return diagnose(
         Facts(
             conditions=tuple(conditions_of(scores)),
             knowledge={attack.name: attack.knowledge for attack in attacks},
             differentiable=card.differentiable,
             deterministic=card.deterministic,
-            repeat_error=facts.get("clean", {}).get("repeat_error"),
-            dead=dead,
+            run=run,
         )
     )
 
@@ -175,19 +169,19 @@ def repeatable(facts: Facts) -> Check:
     name = "repeatable"
     if not facts.deterministic:
         return _check(name, "amber", "declared random: attacked and scored as the mean of several draws")
-    if facts.repeat_error is None:
+    if facts.run.repeat_error is None:
         return _check(name, "skipped", "scores were not computed twice")
-    if facts.repeat_error > 0:
-        return _check(name, "red", f"two calls differ by {facts.repeat_error:.2g} of the score range, undeclared")
+    if facts.run.repeat_error > 0:
+        return _check(name, "red", f"two calls differ by {facts.run.repeat_error:.2g} of the score range, undeclared")
     return _check(name, "pass", "two calls give the same scores")
 
 
 def gradients(facts: Facts) -> Check:
     """At most 5 % of the images have a zero gradient without being at a score bound."""
     name = "gradients"
-    if not facts.dead:
+    if not facts.run.dead:
         return _check(name, "skipped", "no gradients were recorded")
-    attack, share = max(facts.dead.items(), key=lambda item: item[1])
+    attack, share = max(sorted(facts.run.dead.items()), key=lambda item: item[1])
     status: Status = "red" if share > MAX_DEAD else "amber" if share > 0 else "pass"
     return _check(name, status, f"{share:.1%} of the images have zero gradients throughout {attack}")
 

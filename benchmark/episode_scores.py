@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmark.calibration.calibrators import CALIBRATORS
 from benchmark.calibration.crossfit import crossfit_probabilities, crossfit_sets, crossfit_thresholds, fold_of
+from benchmark.calibration.support_only import support_p_values, support_threshold
 from benchmark.errors import NotApplicableError, ResultError
 from benchmark.metrics.outcome import Bools, Floats
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Condition = tuple[str | None, str | None]  # (attack, epsilon); (None, None) = clean
 CLEAN: Condition = (None, None)
+NOTHING: Mapping[tuple[int, str, int], Floats] = {}
 
 
 def grey_levels(epsilon: str | None) -> int:
@@ -35,6 +37,7 @@ class EpisodeScores:
         ids: n sample ids, sorted.
         labels: bool [n], True = anomalous.
         scores: Condition -> float64 [n]; NaN where the condition did not attack the image (audit subsets).
+        support: Leave-one-out scores of the support images [k], where they were measured.
     """
 
     category: str
@@ -43,6 +46,7 @@ class EpisodeScores:
     ids: tuple[str, ...]
     labels: Bools
     scores: dict[Condition, Floats]
+    support: Floats | None = None
 
     @property
     def clean(self) -> Floats:
@@ -79,20 +83,48 @@ class EpisodeScores:
         return dict(zip(self.scores, mapped, strict=True))
 
     @cached_property
-    def sets(self) -> Bools | NotApplicableError:
-        """Cross-fitted conformal prediction sets [n, 2] of the clean scores."""
+    def sets(self) -> dict[Condition, Bools] | NotApplicableError:
+        """Cross-fitted conformal prediction sets [n, 2] of every condition (the other fold's clean scores are the
+        reference)."""
+        stacked = np.stack(list(self.scores.values()))
         try:
-            return crossfit_sets(self.clean, self.labels, self.folds)
+            return dict(zip(self.scores, crossfit_sets(self.clean, self.labels, self.folds, stacked), strict=True))
         except NotApplicableError as error:
             return error
+
+    @cached_property
+    def support_threshold(self) -> float | NotApplicableError:
+        """Threshold without any label: the largest leave-one-out score of the support, or why there is none."""
+        try:
+            return support_threshold(self._left_out)
+        except NotApplicableError as error:
+            return error
+
+    @cached_property
+    def support_p_values(self) -> Floats | NotApplicableError:
+        """Conformal p-values [n] of the clean scores against the support's leave-one-out scores."""
+        try:
+            return support_p_values(self._left_out, self.clean)
+        except NotApplicableError as error:
+            return error
+
+    @property
+    def _left_out(self) -> Floats:
+        if self.support is None and self.shots > 1:
+            raise NotApplicableError("no leave-one-out scores of the support were measured")
+        return np.zeros(self.shots) if self.support is None else self.support
 
     def covered(self, condition: Condition) -> Bools:
         """Images that the condition was run on, bool [n]."""
         return np.isfinite(self.scores[condition])
 
 
-def episodes_of(frame: pd.DataFrame) -> list[EpisodeScores]:
+def episodes_of(frame: pd.DataFrame, support: Mapping[tuple[int, str, int], Floats] = NOTHING) -> list[EpisodeScores]:
     """Regroup `scores` evidence; sorted by (shots, category, seed).
+
+    Args:
+        frame: As `benchmark.evidence.read_scores` gives it, one detector and data set.
+        support: Leave-one-out scores by (shots, category, seed).
 
     Raises:
         ResultError: If an episode has no clean scores, or an attacked row without a clean row of that label.
@@ -100,7 +132,8 @@ def episodes_of(frame: pd.DataFrame) -> list[EpisodeScores]:
     episodes = []
     for key, rows in frame.groupby(["shots", "category", "seed"], sort=True):
         shots, category, seed = cast("tuple[int, str, int]", key)
-        episodes.append(_episode(category, int(shots), int(seed), rows))
+        left_out = support.get((int(shots), category, int(seed)))
+        episodes.append(replace(_episode(category, int(shots), int(seed), rows), support=left_out))
     return episodes
 
 

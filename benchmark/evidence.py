@@ -2,7 +2,7 @@
 
 `scores` files: one row per image and condition, columns `SCORE_COLUMNS`, sorted by the key. `pixels` files:
 one row per image, condition and region (-1 = normal pixels), as sparse histograms on 1,024 bins of [low,
-high].
+high]. `probes` files: one row per image and draw of an experiment beside the grid (`benchmark.probes`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 KEY = ["dataset", "category", "sample_id", "detector", "shots", "seed", "attack", "goal", "epsilon"]
 SCORE_COLUMNS = [*KEY[:3], "label", *KEY[3:], "score"]
 PIXEL_COLUMNS = [*KEY, "region", "low", "high", "bins", "counts"]
+PROBE_KEY = [*KEY[:6], "probe", "value", "draw"]
+PROBE_COLUMNS = [*SCORE_COLUMNS[:7], "probe", "value", "draw", "score"]
 MAX_ROWS = 5_000_000
 PIXEL_BINS = 1024
-_TEXT = {"dataset", "category", "sample_id", "detector", "attack", "goal", "epsilon"}
+_TEXT = {"dataset", "category", "sample_id", "detector", "attack", "goal", "epsilon", "probe"}
 
 
 def _schema(columns: Iterable[str]) -> pa.Schema:
@@ -34,7 +36,13 @@ def _schema(columns: Iterable[str]) -> pa.Schema:
 
     types: dict[str, Any] = {name: pa.string() for name in _TEXT}
     types |= {"label": pa.int8(), "shots": pa.int32(), "seed": pa.int32(), "score": pa.float32()}
-    types |= {"region": pa.int32(), "low": pa.float64(), "high": pa.float64()}
+    types |= {
+        "value": pa.float64(),
+        "draw": pa.int32(),
+        "region": pa.int32(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+    }
     types |= {"bins": pa.list_(pa.int16()), "counts": pa.list_(pa.int32())}
     nullable = {"attack", "goal", "epsilon"}
     return pa.schema([pa.field(name, types[name], nullable=name in nullable) for name in columns])
@@ -45,7 +53,7 @@ def write_evidence(path: Path, frame: pd.DataFrame, columns: list[str]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    order = [name for name in columns if name in {*KEY, "region"}]
+    order = [name for name in columns if name in {*KEY, *PROBE_KEY, "region"}]
     tidy = frame.sort_values(order, na_position="first", kind="stable")[columns]
     table = pa.Table.from_pandas(tidy, schema=_schema(columns), preserve_index=False).replace_schema_metadata(None)
     atomic_write_with(path, lambda temp: pq.write_table(table, temp, compression="zstd", version="2.6"))
@@ -58,15 +66,31 @@ def read_scores(path: Path) -> pd.DataFrame:
         ResultError: Naming the file and what is wrong: columns, types, size, duplicate keys, labels or scores.
     """
     frame = _read(path, SCORE_COLUMNS)
-    if not np.isfinite(frame["score"]).all():
-        raise ResultError(f"{path.name}: scores that are not finite")
-    if not frame["label"].isin([0, 1]).all():
-        raise ResultError(f"{path.name}: labels other than 0 and 1")
+    _check_scores(path, frame)
     _check_keys(path, frame, KEY)
     attacked = frame["attack"].notna()
     if not (attacked == frame["goal"].notna()).all() or not (attacked == frame["epsilon"].notna()).all():
         raise ResultError(f"{path.name}: attack, goal and epsilon must be null together (clean) or given together")
     return frame
+
+
+def read_probes(path: Path) -> pd.DataFrame:
+    """Read and check a `probes` file.
+
+    Raises:
+        ResultError: As `read_scores`.
+    """
+    frame = _read(path, PROBE_COLUMNS)
+    _check_scores(path, frame)
+    _check_keys(path, frame, PROBE_KEY)
+    return frame
+
+
+def _check_scores(path: Path, frame: pd.DataFrame) -> None:
+    if not np.isfinite(frame["score"]).all():
+        raise ResultError(f"{path.name}: scores that are not finite")
+    if not frame["label"].isin([0, 1]).all():
+        raise ResultError(f"{path.name}: labels other than 0 and 1")
 
 
 def read_pixels(path: Path) -> pd.DataFrame:

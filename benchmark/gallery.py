@@ -7,7 +7,7 @@ chosen by hash, not by looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from benchmark.maps import render_map
 from benchmark.passes import job_of
 from benchmark.planner import Plan, PlannedDataset
 from benchmark.runner import Example, JobBench
+from benchmark.store import CellStore
 from benchmark.submission import Gallery, GalleryItem, Panel
 from benchmark.types import Sample, keyed_seed
 from benchmark.workbench import Workbench
@@ -35,37 +36,49 @@ _COLOURS = np.array([[13, 8, 65], [84, 15, 109], [187, 55, 84], [249, 142, 9], [
 Picture = NDArray[np.uint8]
 
 
-def write_galleries(plan: Plan, bench: Workbench, folder_of: dict[str, Path]) -> None:
-    """Write ``gallery/`` for every detector of a plan.
+INDEX = Path("gallery", "gallery.json")
+
+
+def withdraw_galleries(folders: Iterable[Path]) -> None:
+    """Take back the indices of galleries whose cells are about to change: a run that is killed then leaves none, and
+    the next makes it.
+    """
+    for folder in folders:
+        (folder / INDEX).unlink(missing_ok=True)
+
+
+def write_galleries(plan: Plan, bench: Workbench, stored: CellStore, folder_of: dict[str, Path]) -> None:
+    """Write ``gallery/`` for every detector of a plan that has none.
 
     Args:
         plan: A finished plan.
         bench: Its detectors and attacks.
+        stored: The cells that could be computed.
         folder_of: Detector label -> submission folder; detectors without results are left out.
     """
     for spec in plan.detectors:
         folder = folder_of.get(spec.label)
-        if folder is None:
+        if folder is None or (folder / INDEX).exists():
             continue
         items = [
             item
             for planned in plan.datasets
             if planned.dataset.info.redistributable and planned.dataset.info.has_masks
-            for cell in _shown_cells(planned, spec.label, bench)
+            for cell in _shown_cells(planned, spec.label, bench, stored)
             for item in _strips(plan, planned, cell, folder / "gallery")
         ]
         if items:
             gallery = Gallery(schema_version=1, items=tuple(items))
-            atomic_write(folder / "gallery" / "gallery.json", pretty_json(gallery.model_dump(mode="json")))
+            atomic_write(folder / INDEX, pretty_json(gallery.model_dump(mode="json")))
 
 
-def _shown_cells(planned: PlannedDataset, detector: str, bench: Workbench) -> list[CellSpec]:
+def _shown_cells(planned: PlannedDataset, detector: str, bench: Workbench, stored: CellStore) -> list[CellSpec]:
     """One white-box cell with pixel evidence in each of a few hash-chosen categories."""
     cells: dict[str, CellSpec] = {}
     for cell in planned.cells:
         if not cell.pixels or cell.attack is None or cell.detector.label != detector:
             continue
-        if bench.attack(cell.attack).card.knowledge == "white_box":
+        if bench.attack(cell.attack).card.knowledge == "white_box" and cell.address in stored:
             cells.setdefault(cell.samples[0].category, cell)
     names = sorted(cells, key=lambda name: keyed_seed("gallery", name))
     return [cells[name] for name in names[: MAX_ITEMS // 2]]

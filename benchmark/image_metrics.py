@@ -21,6 +21,8 @@ GOALS: tuple[Goal, ...] = ("two_sided", "evasion", "false_alarm")
 WORST = "worst_case"
 RANKING_CLEAN = ("auroc", "average_precision", "f1_max")
 DECISIONS = ("f1", "g_mean", "balanced_accuracy", "mcc")
+SUPPORT_ONLY = "support_only"
+AT_SUPPORT = ("f1", "balanced_accuracy")
 PROPER = ("brier", "nll")
 POOLED_CLEAN = (
     "ece",
@@ -94,16 +96,20 @@ def clean_metrics(rows: Rows) -> dict[str, MetricOutcome]:
         probabilities = e.clean_probabilities(calibrator)
         for name in PROPER:
             found[suffixed(name, calibrator)] = _of(name, e, probabilities)
-    found |= _selective(rows)
-    return found | {name: _of(name, e, e.sets) for name in ("coverage", "set_size")}
+    found |= _selective(rows) | prediction_sets(rows) | support_only_metrics(rows)
+    return found | {"support_coverage": _support_coverage(e)}
 
 
 def attacked_metrics(rows: Rows) -> dict[str, MetricOutcome]:
     """Robust ranking, decision and entropy-flag metrics under an attack."""
-    found = {"auroc_robust": rows.outcome("auroc_robust")}
-    found |= {"average_precision": rows.outcome("average_precision")}
+    found = robust_metrics(rows) | {"average_precision": rows.outcome("average_precision")}
     found |= decision_metrics(rows, ("f1", "g_mean", "balanced_accuracy"))
-    return found | _flag(rows)
+    return found | _flag(rows) | prediction_sets(rows) | support_only_metrics(rows)
+
+
+def robust_metrics(rows: Rows) -> dict[str, MetricOutcome]:
+    """The AUROC in which tied pairs count 0."""
+    return {"auroc_robust": rows.outcome("auroc_robust")}
 
 
 def worst_metrics(rows: Rows) -> dict[str, MetricOutcome]:
@@ -123,6 +129,30 @@ def decision_metrics(rows: Rows, names: Sequence[str]) -> dict[str, MetricOutcom
         return _function(name)(e.labels[kept], (rows.values > thresholds)[kept])
 
     return {name: apply(name) for name in names}
+
+
+def support_only_metrics(rows: Rows) -> dict[str, MetricOutcome]:
+    """Metrics of the decisions at the threshold that needs no label, the largest leave-one-out support score."""
+    labels, threshold = rows.episode.labels[rows.kept], rows.episode.support_threshold
+    if isinstance(threshold, NotApplicableError):
+        return {f"{name}_{SUPPORT_ONLY}": MetricOutcome(None, labels.size, str(threshold)) for name in AT_SUPPORT}
+    flagged = rows.values[rows.kept] > threshold
+    return {f"{name}_{SUPPORT_ONLY}": _function(name)(labels, flagged) for name in AT_SUPPORT}
+
+
+def _support_coverage(e: EpisodeScores) -> MetricOutcome:
+    if isinstance(e.support_p_values, NotApplicableError):
+        return MetricOutcome(None, len(e.ids), str(e.support_p_values))
+    return _function("support_coverage")(e.labels, e.support_p_values, 1 / (1 + e.shots))
+
+
+def prediction_sets(rows: Rows) -> dict[str, MetricOutcome]:
+    """Coverage and size of the conformal prediction sets."""
+    e, kept = rows.episode, rows.kept
+    if isinstance(e.sets, NotApplicableError):
+        return {name: MetricOutcome(None, int(kept.sum()), str(e.sets)) for name in ("coverage", "set_size")}
+    sets = np.where(rows.attacked[:, None], e.sets[rows.condition], e.sets[CLEAN])[kept]
+    return {name: _function(name)(e.labels[kept], sets) for name in ("coverage", "set_size")}
 
 
 def _of(metric: str, e: EpisodeScores, given: Floats | Bools | NotApplicableError) -> MetricOutcome:
@@ -205,10 +235,11 @@ def _function(metric: str) -> Callable[..., MetricOutcome]:
 
 
 def metric_versions(names: Mapping[str, object]) -> dict[str, int]:
-    """Version of every metric named in values; a calibrator suffix shares its metric's version."""
+    """Version of every metric named in values; a suffix (calibrator, threshold) shares its metric's version."""
     versions = {"robust_score": 1}
     for name in names:
-        base = next((name.removesuffix(f"_{c}") for c in CALIBRATORS if name.endswith(f"_{c}")), name)
+        suffixes = (*CALIBRATORS, SUPPORT_ONLY)
+        base = next((name.removesuffix(f"_{s}") for s in suffixes if name.endswith(f"_{s}")), name)
         if base in METRICS:
             versions[name] = METRICS.get(base).version
     return {name: versions[name] for name in sorted(names) if name in versions}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import shutil
 import signal
 import subprocess
@@ -22,8 +23,9 @@ from pathlib import Path
 from benchmark.errors import UsageError
 
 NEEDED = ("unshare", "mount", "umount", "pivot_root", "setpriv", "prlimit")
-NOBODY = "61234"
-"""User and group id inside, where the caller is root: root's processes cannot be counted, an odd user's can."""
+NOBODIES = range(1_000_000_000, 2_000_000_000)
+"""User and group ids inside, where the caller is root: root's processes cannot be counted, those of an id that nobody
+else has can."""
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Arguments: the new root, the set-uid options of setpriv or "", the limits of prlimit, the paths, "--", the program.
@@ -131,7 +133,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def _command(root: str, program: Sequence[str], readable: Sequence[Path], limits: Limits) -> list[str]:
     as_root = os.geteuid() == 0
     namespaces = ["--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
-    identity = f"--reuid={NOBODY} --regid={NOBODY} --clear-groups" if as_root else ""
+    nobody = secrets.choice(NOBODIES)
+    identity = f"--reuid={nobody} --regid={nobody} --clear-groups" if as_root else ""
     user = [] if as_root else ["--map-root-user"]
     paths = [str(path) for path in (Path("/usr"), Path("/etc/ld.so.cache"), *readable) if path.exists()]
     setup = ["/bin/sh", "-c", _SETUP, "trustad-jail", root, identity, limits.words(), *dict.fromkeys(paths), "--"]

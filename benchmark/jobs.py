@@ -1,5 +1,7 @@
 """What a plan consists of: jobs, passes and cells. Plain data, so that any executor can carry it to any process.
 
+A *probe* is an experiment beside the grid: a pass that fills one cell of its own kind.
+
 A *job* is one (data set, category). It holds *passes*: one source of images (clean, noise, an attack on one
 target) streamed in fixed chunks, whose images are scored by every *cell* that wants them. Passes are
 unstored; cells are stored.
@@ -13,6 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.types import Sample
+
+LEAVE_ONE_OUT = "leave_one_out"
+PROBES: Mapping[str, int] = {
+    LEAVE_ONE_OUT: 1,
+    "support_poison": 1,
+    "universal": 1,
+    "continuous_l2": 1,
+    "continuous_linf": 1,
+    "smoothing": 1,
+}
+"""Experiments beside the grid (`benchmark.probes`) with the version that their cells depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,7 @@ class EpisodeSpec:
 
 @dataclass(frozen=True, slots=True)
 class CellSpec:
-    """One score vector to compute."""
+    """One score vector to compute; ``probe`` is the name and the value of an experiment beside the grid."""
 
     detector: DetectorSpec
     shots: int
@@ -51,6 +64,17 @@ class CellSpec:
     pixels: bool
     key: Mapping[str, Any]
     address: str
+    probe: tuple[str, float] | None = None
+
+    @property
+    def condition(self) -> str | None:
+        """Name of the attack or the probe; None = the query images as they are."""
+        return self.attack if self.probe is None else self.probe[0]
+
+    @property
+    def is_clean(self) -> bool:
+        """The query images as they are."""
+        return self.condition is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +89,7 @@ class PassSpec:
         shots, seed: Episode that the attacked detector or head was fitted on; None where it does not matter.
         epsilons: Budgets in grey levels; (0,) for clean.
         cells: Everything that scores these images.
+        probe: Name and value of the experiment that fills the only cell, instead of scoring a stream of images.
     """
 
     attack: str | None
@@ -75,6 +100,7 @@ class PassSpec:
     epsilons: tuple[int, ...]
     samples: tuple[Sample, ...]
     cells: tuple[CellSpec, ...]
+    probe: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

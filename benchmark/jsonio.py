@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ResultError, StoreError
+from benchmark.scratch import scratch_file
 
 
 def canonical_json(value: Any) -> str:
@@ -86,27 +86,21 @@ def atomic_write_with(path: Path, writer: Callable[[Path], None], *, durable: bo
     Raises:
         StoreError: If the disk is full or read-only; nothing is left behind.
     """
-    temp: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        os.close(handle)
-        temp = Path(name)
-        writer(temp)
-        if durable:
-            _fsync(temp)
-        temp.chmod(0o644)
-        temp.replace(path)
-        temp = None
+        with scratch_file(path) as temp:
+            writer(temp)
+            if durable:
+                _fsync(temp)
+            temp.chmod(0o644)
+            temp.replace(path)
         if durable:
             _fsync(path.parent)
     except OSError as error:
+        reason = error.strerror or error
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another --out"
+            f"cannot write {path}: {reason}; free space or choose another --out (TRUSTAD_CACHE)"
         ) from error
-    finally:
-        if temp is not None:
-            temp.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from benchmark.errors import NotApplicableError, TrustADError
+from benchmark.batches import Cost, out_of_memory
+from benchmark.errors import NotApplicableError, StoreError, TrustADError
 from benchmark.jobs import CellSpec, PassSpec
 from benchmark.pixels import PixelCollector
 from benchmark.store import Cell
@@ -27,19 +28,6 @@ class CellFailure:
     reason: str
     not_applicable: bool
     details: str = ""
-
-
-@dataclass
-class Cost:
-    """What an attack spent at one budget, and the images on which it never saw a gradient."""
-
-    forward: float = 0.0
-    backward: float = 0.0
-    dead: set[str] = field(default_factory=set)
-
-    def per_image(self, images: int) -> dict[str, float]:
-        """Passes per image."""
-        return {"forward": self.forward / images, "backward": self.backward / images}
 
 
 @dataclass
@@ -66,31 +54,39 @@ class Clock:
 
 
 class PassRun:
-    """A pass in flight: its cells that still stand, what they add up, and what failed."""
+    """A pass in flight: its cells that still stand, what they add up, and what failed.
 
-    def __init__(self, spec: PassSpec) -> None:
+    ``size`` is the number of images to take at once; it shrinks where memory runs out.
+    """
+
+    def __init__(self, spec: PassSpec, size: int) -> None:
         self.spec = spec
         self.cells: dict[str, CellSpec] = {cell.address: cell for cell in spec.cells}
         self.tallies: dict[str, Tally] = {}
         self.costs = {epsilon: Cost() for epsilon in spec.epsilons}
+        self.size = size
         self.done: list[Cell] = []
         self.failures: list[CellFailure] = []
 
     def fail(self, error: Exception, *cells: CellSpec) -> None:
-        """A fault fails these cells (default: all that stand), never the run."""
+        """A fault fails these cells (default: all that stand), never the run; but a full disk is nobody's result."""
+        if isinstance(error, StoreError):
+            raise error
         failed = tuple(cell for cell in cells or (*self.cells.values(),) if self.cells.pop(cell.address, None))
         known = isinstance(error, TrustADError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"[:500]
-        details = "" if known else traceback.format_exc()
+        details = "" if known else "".join(traceback.format_exception(error))
         if failed:
             self.failures.append(CellFailure(failed, reason, isinstance(error, NotApplicableError), details))
 
     @contextmanager
-    def guard(self, *cells: CellSpec) -> Iterator[None]:
-        """`fail` what a fault inside concerns."""
+    def guard(self, *cells: CellSpec, halve: bool = False) -> Iterator[None]:
+        """`fail` what a fault inside concerns; ``halve``: running out of memory is left to smaller batches."""
         try:
             yield
         except Exception as error:
+            if halve and out_of_memory(error):
+                raise
             self.fail(error, *cells)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
@@ -30,7 +30,7 @@ def job_of(
     """The job of one category with the given passes."""
     info = planned.dataset.info
     episodes = [e for (name, _, _), e in planned.episodes.items() if name == category]
-    clean = [c for c in planned.cells if c.attack is None and c.samples[0].category == category]
+    clean = [c for c in planned.cells if c.is_clean and c.samples[0].category == category]
     return Job(
         dataset=info.name,
         root=selection.data_root,
@@ -58,13 +58,17 @@ def streams(passes: Iterable[PassSpec]) -> Iterator[tuple[PassSpec, ...]]:
     yield from map(tuple, grouped.values())
 
 
-def _passes(cells: Iterable[CellSpec], track: Track, bench: Workbench) -> Iterator[PassSpec]:
+def _passes(cells: Sequence[CellSpec], track: Track, bench: Workbench) -> Iterator[PassSpec]:
     grouped: dict[tuple[Any, ...], list[CellSpec]] = {}
+    probes = [cell for cell in cells if cell.probe is not None]
     for cell in cells:
-        grouped.setdefault(_pass_key(cell, track, bench), []).append(cell)
+        if cell.probe is None:
+            grouped.setdefault(_pass_key(cell, track, bench), []).append(cell)
     for (attack, source, _, extractor_of, shots, seed, _), group in sorted(grouped.items(), key=_pass_order):
         epsilons = tuple(sorted({cell.epsilon or 0 for cell in group}))
         yield PassSpec(attack, source, extractor_of, shots, seed, epsilons, group[0].samples, tuple(group))
+    for c in probes:
+        yield PassSpec(None, c.detector, None, c.shots, c.seed, (), c.samples, (c,), c.probe)
 
 
 def _pass_order(item: tuple[tuple[Any, ...], list[CellSpec]]) -> tuple[bool, int]:

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from benchmark.errors import DataError, NotApplicableError, UsageError
-from benchmark.jobs import CellSpec, DetectorSpec, Job
+from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError
+from benchmark.jobs import LEAVE_ONE_OUT, PROBES, CellSpec, DetectorSpec, Job
 from benchmark.jsonio import digest_json
 from benchmark.passes import jobs_of
 from benchmark.registry import DATASETS
 from benchmark.results import PROTOCOL_VERSION, Failure
 from benchmark.store import CellStore, cell_address
-from benchmark.tracks import Tier, Track, TrackDataset
+from benchmark.tracks import Probe, Tier, Track, TrackDataset
 from benchmark.types import Attack, Dataset, Episode, Manifest, Sample, keyed_seed
 from benchmark.workbench import Workbench, parse_detector, transfer_source
 
@@ -147,7 +148,10 @@ def _plan_dataset(
                 episodes[category, shots, seed] = _episode(dataset, manifest, category, shots, seed, limit)
             except DataError as error:
                 failures.append((None, Failure(category=category, shots=shots, seed=seed, reason=str(error))))
-    cells = tuple(_cells(dataset, episodes, track, selection, specs, bench, failures))
+    cells = (
+        *_cells(dataset, episodes, track, selection, specs, bench, failures),
+        *_probe_cells(dataset, episodes, track, selection, specs, bench),
+    )
     return PlannedDataset(dataset, manifest, tuple(categories), limit, episodes, cells, tuple(failures))
 
 
@@ -209,20 +213,43 @@ def _cells(
                     seen.add(identity)
                     try:
                         _check_applicable(bench, track, dataset, spec, attack, shots)
-                    except NotApplicableError as error:
+                    except (NotApplicableError, WeightsError) as error:
                         if identity[:5] not in refused:
                             refused.add(identity[:5])
-                            failures.append((spec, _not_applicable(identity, str(error))))
+                            failures.append((spec, _refused(identity, error)))
                         continue
                     yield _cell(bench, track, selection, dataset, episode, spec, attack, epsilon, samples)
 
 
-def _not_applicable(identity: tuple[Any, ...], reason: str) -> Failure:
+def _probe_cells(
+    dataset: Dataset,
+    episodes: Mapping[tuple[str, int, int], Episode],
+    track: Track,
+    selection: Selection,
+    specs: tuple[DetectorSpec, ...],
+    bench: Workbench,
+) -> Iterator[CellSpec]:
+    """The experiments beside the grid; `--attack` selects them by their names too."""
+    for probe in track.probes:
+        if selection.attacks and probe.name not in selection.attacks:
+            continue
+        subset = _subset(probe, episodes)
+        for (_, shots, seed), episode in episodes.items():
+            of_query = tuple(s for s in episode.query if subset is None or s.id in subset)
+            samples = episode.support if probe.name == LEAVE_ONE_OUT else of_query
+            if shots not in probe.shots or seed not in probe.seeds or not samples:
+                continue
+            for spec, value in product(specs, probe.values):
+                yield _probe_cell(track, selection, dataset, episode, bench, spec, (probe.name, value), samples)
+
+
+def _refused(identity: tuple[Any, ...], error: TrustADError) -> Failure:
+    kind: Literal["failed", "not_applicable"] = "not_applicable" if isinstance(error, NotApplicableError) else "failed"
     _, category, shots, seed, attack = identity[:5]
-    return Failure(kind="not_applicable", category=category, shots=shots, seed=seed, attack=attack, reason=reason)
+    return Failure(kind=kind, category=category, shots=shots, seed=seed, attack=attack, reason=str(error))
 
 
-def _subset(tier: Tier, episodes: Mapping[tuple[str, int, int], Episode]) -> set[str] | None:
+def _subset(tier: Tier | Probe, episodes: Mapping[tuple[str, int, int], Episode]) -> set[str] | None:
     """Hash-chosen sample ids of an audit tier; None = all."""
     if tier.subset_per_class is None:
         return None
@@ -250,10 +277,20 @@ def _check_applicable(
         raise NotApplicableError("the surrogate head needs backbone features and support images")
     if knowledge == "white_box" and not detector.card.differentiable:
         raise NotApplicableError("the detector declares differentiable = False")
-    if knowledge == "transfer" and spec == transfer_source(attack, track):
-        raise NotApplicableError("the detector is the source of the transfer")
+    if knowledge == "transfer":
+        _check_source(bench, spec, transfer_source(attack, track))
     if attack.card.uses_masks and not dataset.info.has_masks:
         raise NotApplicableError("the data set has no masks")
+
+
+def _check_source(bench: Workbench, spec: DetectorSpec, source: DetectorSpec) -> None:
+    """Without the source's weights only the transfer is missing from the grid."""
+    if spec == source:
+        raise NotApplicableError("the detector is the source of the transfer")
+    try:
+        bench.detector(source)
+    except WeightsError as error:
+        raise WeightsError(f"source of the transfer, {source.label}: {error}") from error
 
 
 def _cell(
@@ -269,7 +306,41 @@ def _cell(
 ) -> CellSpec:
     attack = bench.attack(attack_name) if attack_name else None
     pixels = _wants_pixels(bench, track, dataset, spec, episode, epsilon)
-    key = {
+    key = _key(track, selection, dataset, episode, bench, spec, samples) | {
+        "attack": None if attack is None else _attack_identity(bench, track, attack),
+        "epsilon": epsilon,
+        "pixels": pixels,
+    }
+    address = cell_address(key)
+    return CellSpec(spec, episode.shots, episode.seed, attack_name, epsilon, samples, pixels, key, address)
+
+
+def _probe_cell(
+    track: Track,
+    selection: Selection,
+    dataset: Dataset,
+    episode: Episode,
+    bench: Workbench,
+    spec: DetectorSpec,
+    probe: tuple[str, float],
+    samples: tuple[Sample, ...],
+) -> CellSpec:
+    key = _key(track, selection, dataset, episode, bench, spec, samples) | {"probe": [*probe, PROBES[probe[0]]]}
+    address = cell_address(key)
+    return CellSpec(spec, episode.shots, episode.seed, None, None, samples, False, key, address, probe)
+
+
+def _key(
+    track: Track,
+    selection: Selection,
+    dataset: Dataset,
+    episode: Episode,
+    bench: Workbench,
+    spec: DetectorSpec,
+    samples: tuple[Sample, ...],
+) -> dict[str, Any]:
+    """What every score depends on."""
+    return {
         "protocol": PROTOCOL_VERSION,
         "edge": track.canonical_edge,
         "chunk": track.chunk_size,
@@ -281,12 +352,7 @@ def _cell(
         "support": digest_json([[s.id, s.sha256] for s in episode.support]),
         "shots": episode.shots,
         "seed": episode.seed,
-        "attack": None if attack is None else _attack_identity(bench, track, attack),
-        "epsilon": epsilon,
-        "pixels": pixels,
     }
-    address = cell_address(key)
-    return CellSpec(spec, episode.shots, episode.seed, attack_name, epsilon, samples, pixels, key, address)
 
 
 def _identity(bench: Workbench, spec: DetectorSpec) -> dict[str, Any]:

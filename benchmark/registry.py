@@ -120,9 +120,13 @@ ATTACKS: Registry[Any] = Registry(
     {
         "apgd_score": "attacks.apgd:APGDScore",
         "apgd_score_10": "attacks.apgd:APGDScore10",
+        "blur": "attacks.natural:Blur",
+        "brightness": "attacks.natural:Brightness",
+        "contrast": "attacks.natural:Contrast",
         "fgsm_head": "attacks.head:FGSMHead",
         "flag_adaptive": "attacks.objectives:FlagAdaptive",
         "gaussian_noise": "attacks.noise:GaussianNoise",
+        "jpeg": "attacks.natural:Jpeg",
         "mask_flip": "attacks.objectives:MaskFlip",
         "mi_fgsm_head": "attacks.head:MIFGSMHead",
         "nes_score": "attacks.nes:NESScore",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UsageError
-from benchmark.evidence import read_pixels, read_scores
+from benchmark.evidence import read_pixels, read_probes, read_scores
 from benchmark.image_metrics import metric_versions
 from benchmark.results import RunResult, load_result, save_result
 from benchmark.scoring import score_evidence
@@ -50,8 +50,9 @@ def _rescored(path: Path) -> Rescored:
     evidence = {file.kind: path.parent.parent / "evidence" / file.file for file in old.evidence}
     scores = read_scores(evidence["scores"])
     pixels = read_pixels(evidence["pixels"]) if "pixels" in evidence else None
-    entry = Entry(path, old, scores, pixels)
-    scored, validity = score_evidence(scores, pixels, entry.rules), recomputed_validity(entry)
+    probes = read_probes(evidence["probes"]) if "probes" in evidence else None
+    entry = Entry(path, old, scores, pixels, probes)
+    scored, validity = score_evidence(scores, pixels, entry.rules, probes), recomputed_validity(entry)
     metrics = metric_versions({value.metric: None for value in scored.values})
     names = sorted(old.metrics.keys() | metrics.keys())
     moved = {n: (old.metrics.get(n, 0), metrics.get(n, 0)) for n in names if old.metrics.get(n) != metrics.get(n)}
@@ -61,6 +62,7 @@ def _rescored(path: Path) -> Rescored:
             "replicates": scored.replicates,
             "reliability": scored.reliability,
             "entropy": scored.entropy,
+            "probes": scored.probes,
             "metrics": metrics,
             "validity": validity,
         }

@@ -12,30 +12,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from benchmark.errors import ResultError
 from benchmark.jsonio import atomic_write, canonical_json, strict_loads
+from benchmark.result_rows import (
+    Count,
+    EntropyHistogram,
+    Https,
+    MetricValue,
+    Name,
+    ProbeValue,
+    Real,
+    Reliability,
+    Replicates,
+    Scalar,
+    Sha256,
+    Strict,
+    Text,
+)
 
 SCHEMA_VERSION = 1
 PROTOCOL_VERSION = 1
 MAX_RESULT_BYTES = 10_000_000
 MAX_EVIDENCE_BYTES = 10_000_000
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@+/-]{0,119}$")]
-Text = Annotated[str, StringConstraints(max_length=2000)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Https = Annotated[str, StringConstraints(pattern=r"^(https://[^\s<>\"']{1,500})?$")]
-Epsilon = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}/255$")]
-Count = Annotated[int, Field(ge=0, le=10**12)]
-Real = Annotated[float, Field(ge=-1e12, le=1e12)]
-Scalar = bool | int | float | str | None
-
-
-class Strict(BaseModel):
-    """Base of all file models."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class TrackRef(Strict):
@@ -90,13 +90,14 @@ class SupportRef(Strict):
 
 
 class CategoryRef(Strict):
-    """One category's query set and supports. ``empty_masks`` counts anomalous images whose mask is empty."""
+    """One category. ``empty_masks``: anomalous images without a mask; ``shortcuts``: AUROCs of `benchmark.audit`."""
 
     name: Name
     normals: Count
     anomalies: Count
     empty_masks: Count
     supports: tuple[SupportRef, ...]
+    shortcuts: dict[Name, Real] = Field(default_factory=dict)
     warnings: tuple[Text, ...] = ()
 
 
@@ -128,100 +129,11 @@ class AttackRef(Strict):
     backward_passes: Real
 
 
-class MetricValue(Strict):
-    """One number with everything that it is conditional on.
-
-    Attributes:
-        metric: Name in the metric registry (``metrics`` holds its version).
-        category: None = macro mean over the data set's categories.
-        shots: Support size.
-        attack: None = clean; ``"worst_case"`` is the derived per-image worst case.
-        goal: None = clean; ``two_sided`` is what was run, the other two are views of the same rows.
-        epsilon: Exact fraction; None = clean, or a quantity over several budgets.
-        value: None where undefined, then ``reason`` says why.
-        low, high: 95 % interval, conditional on the published seeds and categories.
-        seed_min, seed_max: Smallest and largest value over the support seeds.
-        n: Images (or regions, for aupro) that the value rests on.
-    """
-
-    metric: Name
-    category: Name | None = None
-    shots: Count
-    attack: Name | None = None
-    goal: Literal["two_sided", "evasion", "false_alarm"] | None = None
-    epsilon: Epsilon | None = None
-    value: Real | None
-    low: Real | None = None
-    high: Real | None = None
-    seed_min: Real | None = None
-    seed_max: Real | None = None
-    n: Count
-    reason: Text | None = None
-
-    @model_validator(mode="after")
-    def _explained(self) -> MetricValue:
-        if (self.value is None) == (self.reason is None):
-            raise ValueError("exactly one of value and reason must be given")
-        return self
-
-    @property
-    def key(self) -> tuple[str, str, int, str, str, str]:
-        """Sort key; unique within a result."""
-        return (
-            self.metric,
-            self.category or "",
-            self.shots,
-            self.attack or "",
-            self.goal or "",
-            f"{int(self.epsilon.split('/')[0]):03d}" if self.epsilon else "",
-        )
-
-
-class Replicates(Strict):
-    """Seeded paired bootstrap replicates of a headline number: the same resamples for every detector.
-
-    ``auroc`` is clean; ``auroc_robust`` is the worst case at ``epsilon`` (None = clean scores, ties lost), one entry
-    for each budget of R, so that a board can average over data sets before R clips.
-    """
-
-    metric: Name
-    shots: Count
-    epsilon: Epsilon | None = None
-    values: Annotated[tuple[Real, ...], Field(max_length=1000)]
-
-
-class ReliabilityBin(Strict):
-    """One bin of a reliability diagram: mean predicted probability, observed anomaly frequency, images."""
-
-    predicted: Real
-    observed: Real
-    count: Count
-
-
-class Reliability(Strict):
-    """A reliability diagram, categories and seeds pooled after per-category calibration."""
-
-    shots: Count
-    calibrator: Name
-    attack: Name | None = None
-    epsilon: Epsilon | None = None
-    bins: Annotated[tuple[ReliabilityBin, ...], Field(max_length=50)]
-
-
-class EntropyHistogram(Strict):
-    """Counts of the predictive entropy on 20 equal bins of [0, ln 2]."""
-
-    shots: Count
-    attack: Name | None = None
-    epsilon: Epsilon | None = None
-    counts: Annotated[tuple[Count, ...], Field(max_length=50)]
-
-
 class EvidenceFile(Strict):
     """A parquet file in the evidence folder, named relative to it."""
 
     file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}\.parquet$")]
-    kind: Literal["scores", "pixels"]
+    kind: Literal["scores", "pixels", "probes"]
     sha256: Sha256
     rows: Count
 
@@ -234,11 +146,22 @@ class Check(Strict):
     detail: Text
 
 
+class RunFacts(Strict):
+    """What the validity checks read beside the evidence; measured by the run, tested by the spot re-run.
+
+    ``repeat_error``: see `benchmark.diagnostics`; None = not measured. ``dead``: white-box attack -> `dead_share`.
+    """
+
+    repeat_error: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    dead: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+
+
 class Validity(Strict):
-    """The badge: red is listed but not ranked."""
+    """The badge: red is listed but not ranked. It follows from the evidence, the flags and ``facts``."""
 
     badge: Literal["green", "amber", "red"]
     checks: tuple[Check, ...]
+    facts: RunFacts = RunFacts()
 
 
 class Failure(Strict):
@@ -296,6 +219,7 @@ class RunResult(Strict):
     replicates: tuple[Replicates, ...]
     reliability: tuple[Reliability, ...]
     entropy: tuple[EntropyHistogram, ...]
+    probes: tuple[ProbeValue, ...] = ()
     evidence: tuple[EvidenceFile, ...]
     validity: Validity
     failures: tuple[Failure, ...]
@@ -328,7 +252,7 @@ def dump_result(result: RunResult) -> str:
     return "".join(_lines(result.model_dump(mode="json")))
 
 
-_ROWS = frozenset({"values", "replicates", "reliability", "entropy", "attacks", "failures"})
+_ROWS = frozenset({"values", "probes", "replicates", "reliability", "entropy", "attacks", "failures"})
 
 
 def _lines(data: dict[str, Any]) -> Iterator[str]:
@@ -345,7 +269,7 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
 
 
 def _without_null(key: str, row: dict[str, Any]) -> dict[str, Any]:
-    keep = {"value"} if key == "values" else set()
+    keep = {"value"} if key in ("values", "probes") else set()
     return {name: value for name, value in row.items() if value is not None or name in keep}
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.batches import Chunk, Cost, in_halves
 from benchmark.canonical import canonical_shape
 from benchmark.clean_graph import CleanGraph
 from benchmark.diagnostics import dead_share, repeat_error
@@ -21,39 +23,24 @@ from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
-from benchmark.pass_run import CellFailure, Clock, Cost, PassRun, SharedFeatures, Tally
+from benchmark.metrics.outcome import Floats
+from benchmark.pass_run import CellFailure, Clock, PassRun, SharedFeatures, Tally
 from benchmark.passes import streams
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
+from benchmark.probes import run_probe
 from benchmark.registry import DATASETS
-from benchmark.store import Cell
-from benchmark.target import BoundTarget, FlagModel, clean_flag
+from benchmark.store import Cell, CellPixels
+from benchmark.target import EOT_DRAWS, BackboneAlone, BoundTarget, FlagModel, Unreachable, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
-    Extractor,
-    Features,
-    FeatureScorer,
     FittedDetector,
     Prediction,
     Sample,
     TransductiveScorer,
 )
 from benchmark.workbench import Workbench
-
-EOT_DRAWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A fixed slice of the query set at canonical size."""
-
-    samples: tuple[Sample, ...]
-    batch: AttackBatch
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return self.batch.sample_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +100,11 @@ class JobBench:
 
         Clean cells are kept: later passes read map ranges and flag calibrators from them.
         """
-        runs = [PassRun(spec) for spec in passes]
+        runs = [PassRun(spec, self.job.chunk_size) for spec in passes]
         for run in runs:
+            if run.spec.probe is not None:
+                self._probe(run)
+                return runs
             for cell in run.spec.cells:
                 with run.guard(cell):
                     run.tallies[cell.address] = Tally(pixels=self._collector(cell))
@@ -123,7 +113,7 @@ class JobBench:
                 clean = CleanGraph(chunk.batch.images)
                 for run in runs:
                     with run.guard():
-                        self._advance(run, chunk, clean)
+                        run.size = in_halves(chunk, run.size, partial(self._feed, run, clean))
         except Exception as error:  # images that cannot be read
             for run in runs:
                 run.fail(error)
@@ -133,32 +123,47 @@ class JobBench:
                 self.known.update((cell.address, cell) for cell in run.done if run.spec.attack is None)
         return runs
 
-    def _advance(self, run: PassRun, chunk: Chunk, clean: CleanGraph) -> None:
+    def _probe(self, run: PassRun) -> None:
+        for cell in run.spec.cells:
+            with run.guard():
+                clock = Clock(self.job.device)
+                scores = run_probe(self, cell)
+                run.done.append(_cell(cell, scores, None, {}, clock.lap()))
+
+    def _feed(self, run: PassRun, clean: CleanGraph, chunk: Chunk) -> None:
+        """Attack and score some images; their cost counts once they are through."""
         if not run.cells:
             return
+        spent = {epsilon: Cost() for epsilon in run.costs}
         clock = Clock(self.job.device)
-        for epsilon, images in self._images(run.spec, chunk, run.costs, clean):
+        for epsilon, images in self._images(run.spec, chunk, spent, clean.of(chunk.batch.images)):
             made = clock.lap()
             wanted = [cell for cell in run.cells.values() if (cell.epsilon or 0) == epsilon]
             self._score(run, wanted, chunk, images, run.tallies)
             for cell in wanted:
                 run.tallies[cell.address].seconds += made / len(wanted)
             clock.lap()
+        for epsilon, cost in spent.items():
+            run.costs[epsilon].add(cost)
 
     def _finish(self, run: PassRun) -> list[Cell]:
         repeats = self._repeat(run)
+        halved = {"batch": float(run.size)} if run.size < self.job.chunk_size else {}
         done = []
         for cell in run.cells.values():
-            cost = run.costs[cell.epsilon or 0]
-            facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost) | repeats.get(cell.address, {})
-            done.append(_cell(cell, run.tallies[cell.address], facts))
+            cost, tally = run.costs[cell.epsilon or 0], run.tallies[cell.address]
+            facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost)
+            facts |= repeats.get(cell.address, {}) | halved
+            pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
+            scores = np.array([tally.scores[s.id] for s in cell.samples])
+            done.append(_cell(cell, scores, pixels, facts, tally.seconds))
         return done
 
     def examples(self, spec: PassSpec) -> Iterator[Example]:
-        """The images of a white-box pass themselves, for the gallery (data sets with masks)."""
+        """The images of a white-box pass themselves, one by one, for the gallery (data sets with masks)."""
         assert spec.source is not None
         fitted = self.fits.fitted(spec.source, spec.shots or 0, spec.seed or 0)
-        for chunk in self.chunks(spec.samples):
+        for chunk in (one for whole in self.chunks(spec.samples) for one in whole.split(1)):
             scorer = _scorer(fitted, chunk.ids)
             before = scorer(chunk.batch.images.float() / 255.0)
             costs = {n: Cost() for n in spec.epsilons}
@@ -171,18 +176,17 @@ class JobBench:
         """Share of images that gave a white-box attack no gradient although their score could still move."""
         if spec.attack is None or self.parts.attack(spec.attack).card.knowledge != "white_box":
             return {}
-        assert spec.source is not None
-        clean = self._clean(spec.source, spec.shots or 0, spec.seed or 0)
-        scores = dict(zip((s.id for s in self.job.query), clean.scores.tolist(), strict=True))
-        dead = torch.tensor([s.id in cost.dead for s in spec.samples])
-        labels = torch.tensor([s.label for s in spec.samples])
-        return {"dead": dead_share(dead, torch.tensor([scores[s.id] for s in spec.samples]), labels)}
+        assert spec.source
+        scores = self._clean_scores(spec.source, spec.shots or 0, spec.seed or 0)
+        rows = [(s.id in cost.dead, scores[s.id], s.label) for s in spec.samples]
+        dead, clean, labels = (torch.tensor(column) for column in zip(*rows, strict=True))
+        return {"dead": dead_share(dead, clean, labels)}
 
     def _repeat(self, run: PassRun) -> dict[str, dict[str, float]]:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
         if run.spec.attack is not None or not run.cells:
             return {}
-        chunk = next(self.chunks(run.spec.samples))
+        chunk = next(next(self.chunks(run.spec.samples)).split(run.size))
         again = {address: Tally() for address in run.cells}
         self._score(run, list(run.cells.values()), chunk, chunk.batch.images, again)
         return {
@@ -220,15 +224,15 @@ class JobBench:
         self, run: PassRun, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, Tally]
     ) -> None:
         """Score images with every cell's detector; those with one extractor share its features and their time."""
-        floats = images.float() / 255.0
+        floats, halve = images.float() / 255.0, len(chunk.samples) > 1
         scorers: dict[str, FittedDetector] = {}
         for cell in cells:
-            with run.guard(cell):
+            with run.guard(cell, halve=halve):
                 scorers[cell.address] = _scorer(self.fits.fitted(cell.detector, cell.shots, cell.seed), chunk.ids)
         clock = Clock(self.job.device)
         shared = SharedFeatures(floats, scorers.values(), clock)
         for address, scorer in scorers.items():
-            with run.guard(run.cells[address]):
+            with run.guard(run.cells[address], halve=halve):
                 clock.lap()
                 prediction, share = shared.predict(scorer)
                 tally = tallies[address]
@@ -265,6 +269,17 @@ class JobBench:
     def _masks(self, group: Sequence[Sample]) -> Tensor:
         return torch.stack([torch.from_numpy(mask) for mask in self.images.masks(self.dataset, group)])
 
+    def _clean_scores(self, spec: DetectorSpec, shots: int, seed: int) -> dict[str, float]:
+        """Clean scores by sample id; computed here for the source of a transfer that is not evaluated itself."""
+        if (spec.label, shots, seed) in self.job.clean:
+            values = self._clean(spec, shots, seed).scores.tolist()
+            return dict(zip((s.id for s in self.job.query), values, strict=True))
+        scores: dict[str, float] = {}
+        for chunk in self.chunks(self.job.query):
+            found = _scorer(self.fits.fitted(spec, shots, seed), chunk.ids)(chunk.batch.images / 255.0).score
+            scores.update(zip(chunk.ids, found.tolist(), strict=True))
+        return scores
+
     def _clean(self, spec: DetectorSpec, shots: int, seed: int) -> Cell:
         """The clean cell of the same fitted detector."""
         cell = self.known.get(self.job.clean[spec.label, shots, seed])
@@ -277,21 +292,21 @@ class JobBench:
     def _target(self, spec: PassSpec, chunk: Chunk, clean: CleanGraph) -> BoundTarget:
         """What the attack of a pass may query."""
         if spec.attack is None or (spec.source or spec.extractor_of) is None:
-            return BoundTarget(_Unreachable(), chunk.ids)
+            return BoundTarget(Unreachable(), chunk.ids)
         shots, seed = spec.shots or 0, spec.seed or 0
         if spec.extractor_of is not None:
             victim = spec.extractor_of
             oracle = getattr(self.parts.attack(spec.attack), "head", "synthetic") == "oracle"
             logit = self.fits.oracle(victim, chunk.ids) if oracle else self.fits.surrogate(victim, shots, seed)
-            return BoundTarget(_BackboneAlone(self.fits.extractor(victim)), chunk.ids, surrogate=logit, clean=clean)
+            return BoundTarget(BackboneAlone(self.fits.extractor(victim)), chunk.ids, surrogate=logit, clean=clean)
         assert spec.source is not None
         fitted = self.fits.fitted(spec.source, shots, seed)
         draws = 1 if self.parts.detector(spec.source).card.deterministic else EOT_DRAWS
         return BoundTarget(fitted, chunk.ids, flag=self._flag(spec.source, shots, seed), draws=draws)
 
     def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
-        """The clean decision rule that `flag_adaptive` knows; None where the clean scores lack a class."""
-        clean = self.known.get(self.job.clean[spec.label, shots, seed])
+        """The clean decision rule that `flag_adaptive` knows; None without clean scores of both classes."""
+        clean = self.known.get(self.job.clean.get((spec.label, shots, seed), ""))
         labels = [sample.label for sample in self.job.query]
         return None if clean is None or len(set(labels)) < 2 else clean_flag(clean.scores, labels)
 
@@ -301,26 +316,7 @@ def _scorer(fitted: FittedDetector, ids: tuple[str, ...]) -> FittedDetector:
     return fitted.excluding(ids) if isinstance(fitted, TransductiveScorer) else fitted
 
 
-def _cell(cell: CellSpec, tally: Tally, facts: dict[str, float]) -> Cell:
-    scores = np.array([tally.scores[s.id] for s in cell.samples], np.float32)
+def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict[str, float], seconds: float) -> Cell:
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
-    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
-    return Cell(cell.address, cell.key, scores, pixels, facts, tally.seconds)
-
-
-class _Unreachable(FittedDetector):
-    """Stands for the detector where the attacker knows nothing (`none`)."""
-
-    def __call__(self, images: Tensor) -> Prediction:
-        raise ContractError("an attack with knowledge 'none' queried the detector")
-
-
-class _BackboneAlone(FeatureScorer):
-    """Stands for the detector where the attacker knows its backbone and not its score (`surrogate`)."""
-
-    def __init__(self, extractor: Extractor) -> None:
-        self.extractor = extractor
-
-    def score(self, features: Features) -> Prediction:
-        raise ContractError("an attack with knowledge 'surrogate' queried the detector's score")
+    return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts, seconds)

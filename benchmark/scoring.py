@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from benchmark.image_metrics import (
     attacked_metrics,
     clean_metrics,
     pooled_metrics,
+    robust_metrics,
     view,
     worst_metrics,
     worst_view,
@@ -30,10 +31,17 @@ from benchmark.image_metrics import (
 from benchmark.means import over_categories, over_seeds
 from benchmark.metrics.outcome import Floats, MetricOutcome
 from benchmark.metrics.ranking import Ties
-from benchmark.results import EntropyHistogram, MetricValue, Reliability, Replicates
+from benchmark.result_rows import EntropyHistogram, MetricValue, ProbeValue, Reliability, Replicates
 from benchmark.scoring_curves import entropy_histograms, reliability_diagrams
 from benchmark.scoring_pixels import pixel_values
-from benchmark.statistics.bootstrap import REPLICATES, Counts, auroc_replicates, percentile_interval, resample_counts
+from benchmark.scoring_probes import leave_one_out, probe_values
+from benchmark.statistics.bootstrap import (
+    REPLICATES,
+    auroc_replicates,
+    macro_mean,
+    percentile_interval,
+    resample_counts,
+)
 from benchmark.statistics.intervals import Interval, auroc_interval
 from benchmark.statistics.robust import robust_score
 
@@ -42,7 +50,6 @@ if TYPE_CHECKING:
 
 AUROCS = ("auroc", "auroc_robust")
 BY_CATEGORY = frozenset({*AUROCS, "average_precision", "f1", "entropy_auroc"})
-RESAMPLES = 1000
 Where = dict[str, Any]
 
 
@@ -73,20 +80,24 @@ class Scored:
     replicates: tuple[Replicates, ...]
     reliability: tuple[Reliability, ...]
     entropy: tuple[EntropyHistogram, ...]
+    probes: tuple[ProbeValue, ...]
 
 
-def score_evidence(scores: pd.DataFrame, pixels: pd.DataFrame | None, rules: Rules) -> Scored:
+def score_evidence(
+    scores: pd.DataFrame, pixels: pd.DataFrame | None, rules: Rules, probes: pd.DataFrame | None = None
+) -> Scored:
     """Compute all values of a result.
 
     Args:
         scores: As `benchmark.evidence.read_scores` gives it, one detector and data set.
         pixels: As `read_pixels` gives it, or None.
         rules: See `Rules`.
+        probes: As `read_probes` gives it; None where no experiment was run.
 
     Raises:
         ResultError: If the evidence contradicts itself.
     """
-    episodes = episodes_of(scores)
+    episodes = episodes_of(scores, leave_one_out(probes))
     values: list[MetricValue] = []
     replicates: list[Replicates] = []
     for shots in sorted({e.shots for e in episodes}):
@@ -101,6 +112,7 @@ def score_evidence(scores: pd.DataFrame, pixels: pd.DataFrame | None, rules: Rul
         tuple(replicates),
         tuple(reliability_diagrams(ranked)),
         tuple(entropy_histograms(ranked)),
+        () if probes is None else tuple(probe_values(probes, episodes, rules.dataset)),
     )
 
 
@@ -146,13 +158,16 @@ class ShotsTable:
                     yield from self._pooled(rows, where, clean=False)
 
     def _worst_values(self) -> Iterator[MetricValue]:
-        for level in self.rules.ranked_epsilons:
-            where = {"attack": WORST, "goal": "two_sided", "epsilon": f"{level}/255"}
-            yield from self._macro(self._worst_rows(level), worst_metrics, where)
+        """At every budget of R; at 0 the robust AUROC alone, which counts tied clean scores for the attacker."""
+        for level, rows in self._worst_rows.items():
+            yield from self._macro(rows, worst_metrics if level else robust_metrics, _worst_where(level))
         yield self._robust_value()
 
-    def _worst_rows(self, level: int) -> list[Rows]:
-        return [worst_view(e, self.rules.full_coverage, level) for e in self.episodes]
+    @cached_property
+    def _worst_rows(self) -> dict[int, list[Rows]]:
+        """Worst-case scores by grey level of every budget of R, 0 = clean."""
+        levels = (0, *self.rules.ranked_epsilons)
+        return {n: [worst_view(e, self.rules.full_coverage, n) for e in self.episodes] for n in levels}
 
     # ---- the headline ---------------------------------------------------------------------------------------
 
@@ -160,26 +175,28 @@ class ShotsTable:
         """Stored paired replicates: clean AUROC; at the ranked support size the worst-case AUROCs and R."""
         if not self.rules.has_normals:
             return []
-        clean = self._bootstrap([view(e, CLEAN, None) for e in self.episodes], "auroc", REPLICATES)
+        clean = self._resampled([view(e, CLEAN, None) for e in self.episodes], "auroc", {})
         if clean is None:
             return []
-        found = [Replicates(metric="auroc", shots=self.shots, values=_rounded(clean))]
-        areas = self._worst_replicates(REPLICATES) if self._is_ranked else None
+        found = [self._replicates("auroc", clean)]
+        areas = self._worst_areas if self._is_ranked else None
         if areas is not None:
             for level, part in areas.items():
-                epsilon = f"{level}/255" if level else None
-                found.append(
-                    Replicates(metric="auroc_robust", shots=self.shots, epsilon=epsilon, values=_rounded(part))
-                )
-            robust = robust_score(np.stack(list(areas.values())))
-            found.append(Replicates(metric="robust_score", shots=self.shots, values=_rounded(robust)))
+                found.append(self._replicates("auroc_robust", part, f"{level}/255" if level else None))
+            found.append(self._replicates("robust_score", robust_score(np.stack(list(areas.values())))))
         return found
 
-    def _worst_replicates(self, resamples: int) -> dict[int, Floats] | None:
+    def _replicates(self, metric: str, values: Floats, epsilon: str | None = None) -> Replicates:
+        """The first resamples, to 1e-6: far below their spread, and half the bytes."""
+        kept = tuple(np.round(values[:REPLICATES], 6).tolist())
+        return Replicates(metric=metric, shots=self.shots, epsilon=epsilon, values=kept)
+
+    @cached_property
+    def _worst_areas(self) -> dict[int, Floats] | None:
         """Replicates of the worst-case auroc_robust at every budget of R, 0 = clean."""
         found: dict[int, Floats] = {}
-        for level in (0, *self.rules.ranked_epsilons):
-            part = self._bootstrap(self._worst_rows(level), "auroc_robust", resamples)
+        for level, rows in self._worst_rows.items():
+            part = self._resampled(rows, "auroc_robust", _worst_where(level))
             if part is None:
                 return None
             found[level] = part
@@ -187,13 +204,12 @@ class ShotsTable:
 
     def _robust_value(self) -> MetricValue:
         """R: mean over budgets of max(0, 2A - 1); A is the macro mean of the worst-case auroc_robust."""
-        means = [self._mean_of(self._worst_rows(n), "auroc_robust") for n in (0, *self.rules.ranked_epsilons)]
+        means = [self._mean_of(rows, "auroc_robust") for rows in self._worst_rows.values()]
         undefined = next((m for m in means if m.value is None), None)
         values = np.array([m.value for m in means], float)
         outcome = undefined or MetricOutcome(float(robust_score(values)), means[0].n)
         where = {"attack": WORST, "goal": "two_sided"}
-        areas = self._worst_replicates(RESAMPLES)
-        robust = None if areas is None else robust_score(np.stack(list(areas.values())))
+        robust = None if self._worst_areas is None else robust_score(np.stack(list(self._worst_areas.values())))
         return self._value("robust_score", [outcome], where, _interval(robust))
 
     def _mean_of(self, rows: Sequence[Rows], metric: str) -> MetricOutcome:
@@ -215,7 +231,7 @@ class ShotsTable:
                     interval = _delong(name, [r for r, _ in mine]) if name in AUROCS else None
                     yield self._value(name, [o for _, o in mine], where, interval, category=category)
             by_seed = [m for _, m in self._by_seed(rows, found)]
-            replicates = self._bootstrap(rows, name, RESAMPLES) if name in AUROCS else None
+            replicates = self._resampled(rows, name, where) if name in AUROCS else None
             yield self._value(name, by_seed, where, _interval(replicates))
 
     def _pooled(self, rows: Sequence[Rows], where: Where, *, clean: bool) -> Iterator[MetricValue]:
@@ -230,8 +246,19 @@ class ShotsTable:
             mine = [(r, o) for r, o in zip(rows, outcomes, strict=True) if r.episode.seed == seed]
             yield seed, over_categories({r.episode.category: o for r, o in mine})
 
-    def _bootstrap(self, rows: Sequence[Rows], metric: str, resamples: int) -> Floats | None:
-        """Replicates [resamples] of the macro mean of an AUROC; None where it is undefined in a category."""
+    @cached_property
+    def _known(self) -> dict[tuple[str, ...], Floats | None]:
+        return {}
+
+    def _resampled(self, rows: Sequence[Rows], metric: str, where: Where) -> Floats | None:
+        """Replicates of a macro mean, drawn once for values, replicates and R alike."""
+        key = (metric, *where.values())
+        if key not in self._known:
+            self._known[key] = self._bootstrap(rows, metric)
+        return self._known[key]
+
+    def _bootstrap(self, rows: Sequence[Rows], metric: str) -> Floats | None:
+        """Replicates of the macro mean of an AUROC; None where it is undefined in a category."""
         parts = []
         for category in sorted({r.episode.category for r in rows}):
             mine = [r for r in rows if r.episode.category == category]
@@ -239,11 +266,11 @@ class ShotsTable:
             labels = mine[0].episode.labels[kept]
             if labels.all() or not labels.any():
                 return None
-            counts = _counts(labels.tobytes(), f"{self.rules.dataset}/{category}", resamples)
+            counts = resample_counts(labels, f"{self.rules.dataset}/{category}")
             ties: Ties = "lost" if metric == "auroc_robust" else "half"
             scores = np.stack([r.values[kept] for r in mine])
             parts.append(auroc_replicates(labels, scores, counts, ties).mean(axis=0))
-        return np.asarray(np.mean(parts, axis=0))
+        return macro_mean(parts)
 
     def _value(
         self,
@@ -273,10 +300,9 @@ class ShotsTable:
         )
 
 
-@lru_cache(maxsize=64)
-def _counts(labels: bytes, key: str, resamples: int) -> Counts:
-    """Resamples of a category, drawn once for all of its conditions, shots and seeds."""
-    return resample_counts(np.frombuffer(labels, bool), key, resamples)
+def _worst_where(level: int) -> Where:
+    """Conditions of the worst case at a budget; clean scores have none."""
+    return {"attack": WORST, "goal": "two_sided", "epsilon": f"{level}/255"} if level else {}
 
 
 def _delong(metric: str, rows: Sequence[Rows]) -> Interval | None:
@@ -291,8 +317,3 @@ def _delong(metric: str, rows: Sequence[Rows]) -> Interval | None:
 
 def _interval(replicates: Floats | None) -> Interval | None:
     return None if replicates is None else percentile_interval(replicates)
-
-
-def _rounded(replicates: Floats) -> tuple[float, ...]:
-    """Replicates to 1e-6: far below their spread, and half the bytes."""
-    return tuple(np.round(replicates, 6).tolist())

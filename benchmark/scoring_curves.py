@@ -11,7 +11,7 @@ from benchmark.errors import NotApplicableError
 from benchmark.metrics.calibration_error import bin_means
 from benchmark.metrics.outcome import Bools, Floats
 from benchmark.metrics.uncertainty import entropy
-from benchmark.results import EntropyHistogram, Reliability, ReliabilityBin
+from benchmark.result_rows import EntropyHistogram, Reliability, ReliabilityBin
 
 ENTROPY_BINS = 20
 

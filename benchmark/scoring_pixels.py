@@ -12,7 +12,7 @@ from benchmark.means import over_categories, over_seeds
 from benchmark.metrics import METRICS
 from benchmark.metrics.outcome import MetricOutcome
 from benchmark.metrics.pixel import PixelHistograms
-from benchmark.results import MetricValue
+from benchmark.result_rows import MetricValue
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ L2 radius of up to 0.76.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,18 +24,22 @@ from benchmark.types.attack import keyed_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from benchmark.types.detector import FittedDetector
+    from benchmark.types.detector import Prediction
 
 DRAWS = 100
 
 
 def smooth_scores(
-    fitted: FittedDetector, images: Tensor, sample_ids: tuple[str, ...], sigma: float, draws: int = DRAWS
+    fitted: Callable[[Tensor], Prediction],
+    images: Tensor,
+    sample_ids: tuple[str, ...],
+    sigma: float,
+    draws: int = DRAWS,
 ) -> Floats:
     """Scores [draws, B] under Gaussian noise keyed by the sample id; the smoothed score is their median.
 
     Args:
-        fitted: The detector.
+        fitted: The detector, or anything that scores its images.
         images: Canonical uint8 [B, 3, H, W].
         sample_ids: B ids.
         sigma: Standard deviation in [0, 1] units. Noisy images are not clipped.
@@ -77,11 +82,19 @@ def quantile_bounds(draws: Floats, sigma: float, radius: float, level: float) ->
 
 
 def certified_auroc(
-    labels: NDArray[np.int64], draws: Floats, sigma: float, radius: float, alpha: float = 0.05
+    labels: NDArray[np.bool_], draws: Floats, sigma: float, radius: float, images: int, alpha: float = 0.05
 ) -> float:
-    """Lower bound of the smoothed detector's two-sided AUROC within an L2 radius, wrong with chance alpha at most.
+    """Lower bound of the smoothed detector's two-sided AUROC within an L2 radius.
 
     Every image gets its bound at level alpha / N: the lower end for anomalies, the upper end for normals; ties count 0.
+
+    Args:
+        labels: 0/1 [n], both present.
+        draws: Scores under noise [draws, n].
+        sigma: Noise of the draws.
+        radius: L2 radius in [0, 1] units over all values of an image.
+        images: N, all images of the table that shares alpha: with chance alpha at most any of its bounds is wrong.
+        alpha: See above.
     """
-    low, high = quantile_bounds(draws, sigma, radius, alpha / len(labels))
+    low, high = quantile_bounds(draws, sigma, radius, alpha / images)
     return auroc_value(low[labels == 1], high[labels == 0], ties="lost")

@@ -8,7 +8,6 @@ read.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import StoreError
 from benchmark.jsonio import atomic_write, canonical_json, digest_bytes, digest_json
+from benchmark.scratch import try_lock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,6 +90,20 @@ class CellStore:
         """Write a cell atomically; the payload digest travels in its header."""
         atomic_write(self.path(cell.address), _encode(cell))
 
+    def fault(self, address: str) -> str:
+        """What is wrong with a stored cell, "" if nothing is; unlike `load` this removes nothing.
+
+        Raises:
+            StoreError: If the file cannot be read.
+        """
+        try:
+            _decode(self.path(address).read_bytes(), address)
+        except (ValueError, KeyError, TypeError) as error:
+            return str(error)
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path(address)}: {error.strerror}") from error
+        return ""
+
     def load(self, address: str) -> Cell | None:
         """Read a cell, or None where it is missing or corrupt (then listed in ``corrupt`` and removed)."""
         path = self.path(address)
@@ -160,21 +174,6 @@ def run_lock(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}; choose another --out") from error
     with handle:
-        if not _try_lock(handle.fileno()):
+        if not try_lock(handle.fileno()):
             raise StoreError(f"another run is using {folder}; wait for it to end or choose another --out")
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

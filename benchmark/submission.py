@@ -20,7 +20,7 @@ from pydantic import Field, StringConstraints, ValidationError, field_validator,
 
 from benchmark.errors import ResultError
 from benchmark.jsonio import canonical_json, strict_loads
-from benchmark.results import Count, Epsilon, Name, Real, Sha256, Strict, Text
+from benchmark.result_rows import Count, Epsilon, Name, Real, Sha256, Strict, Text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -82,7 +82,7 @@ class VerificationStep(Strict):
 
 
 class CounterRecord(Strict):
-    """A counter-claim that was re-scored: R of a result with and without its images (`benchmark.verify.counter`).
+    """A counter-claim that was re-scored: R of a result with and without it alone (`benchmark.verify.counter`).
 
     Attributes:
         id: Folder below counter/.
@@ -101,6 +101,26 @@ class CounterRecord(Strict):
     robust_before: Real | None
     robust_after: Real | None
 
+    @property
+    def lowers(self) -> bool:
+        """Whether the claim takes something away."""
+        before, after = self.robust_before, self.robust_after
+        return before is not None and after is not None and after < before
+
+
+class LoweredResult(Strict):
+    """What all counter-claims against a result leave together.
+
+    Attributes:
+        result: Stem of the result.
+        robust: R.
+        budgets: Worst-case AUROC at every budget of R but 0.
+    """
+
+    result: Name
+    robust: Real
+    budgets: dict[Epsilon, Real]
+
 
 class Verification(Strict):
     """verification.json: rungs reached for exactly the result files whose digests are listed (file stem -> SHA-256)."""
@@ -110,17 +130,15 @@ class Verification(Strict):
     results: dict[Name, Sha256]
     steps: tuple[VerificationStep, ...]
     counter_claims: tuple[CounterRecord, ...] = ()
+    lowered: tuple[LoweredResult, ...] = ()
 
-    def strongest_claim(self, stem: str) -> CounterRecord | None:
-        """The counter-claim that lowers a result's R most; the board shows and ranks by its ``robust_after``."""
-        lowering = [
-            (claim.robust_after, claim.id, claim)
-            for claim in self.counter_claims
-            if claim.result == stem
-            and claim.robust_after is not None
-            and (claim.robust_before is None or claim.robust_after < claim.robust_before)
-        ]
-        return min(lowering)[2] if lowering else None
+    def lowered_result(self, stem: str) -> LoweredResult | None:
+        """What the counter-claims left of a result, if they lowered it; the board shows and ranks by it."""
+        return next((found for found in self.lowered if found.result == stem), None)
+
+    def credits(self, stem: str) -> tuple[CounterRecord, ...]:
+        """The claims that lowered a result."""
+        return tuple(c for c in self.counter_claims if c.result == stem and c.lowers)
 
     @model_validator(mode="after")
     def _ordered(self) -> Verification:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from benchmark.calibration.calibrators import Platt
 from benchmark.clean_graph import CleanGraph
-from benchmark.errors import NotApplicableError
+from benchmark.errors import ContractError, NotApplicableError
 from benchmark.metrics.threshold import best_f1_threshold
 from benchmark.metrics.uncertainty import entropy
 from benchmark.types.detector import (
+    Extractor,
     Features,
     FeatureScorer,
     FittedDetector,
@@ -24,6 +25,9 @@ from benchmark.types.detector import (
     SubstituteGradient,
     TransductiveScorer,
 )
+
+EOT_DRAWS = 8
+"""Forward passes averaged for a detector that declares itself random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ class BoundTarget:
         surrogate: Logit of the linear head from features (`SurrogateHead.logit`), for the head attacks.
         flag: The clean decision rule, for `flag_adaptive`.
         clean: Shares one forward pass of the clean images between the targets of a batch.
-        draws: Forward passes averaged per prediction; 8 where the card says ``deterministic = False`` (EOT).
+        draws: Forward passes averaged per prediction; `EOT_DRAWS` where the card says ``deterministic = False`` (EOT).
         record: Keep the scores of every prediction.
 
     Attributes:
@@ -205,3 +209,20 @@ def _mean(draws: list[Prediction]) -> Prediction:
     maps = [draw.anomaly_map for draw in draws if draw.anomaly_map is not None]
     anomaly_map = torch.stack(maps).mean(0) if maps else None
     return Prediction(torch.stack([draw.score for draw in draws]).mean(0), anomaly_map, first.region, first.map_sigma)
+
+
+class Unreachable(FittedDetector):
+    """Stands for the detector where the attacker knows nothing (`none`)."""
+
+    def __call__(self, images: Tensor) -> Prediction:
+        raise ContractError("an attack with knowledge 'none' queried the detector")
+
+
+class BackboneAlone(FeatureScorer):
+    """Stands for the detector where the attacker knows its backbone and not its score (`surrogate`)."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor = extractor
+
+    def score(self, features: Features) -> Prediction:
+        raise ContractError("an attack with knowledge 'surrogate' queried the detector's score")

@@ -48,10 +48,18 @@ def build_detector(spec: DetectorSpec) -> Detector:
 
 
 def build_attack(name: str) -> Attack:
-    """Construct a registered attack; ``zoo:NAME`` asks the attack family ``zoo`` for its member NAME."""
+    """Construct a registered attack; ``jpeg:severe`` asks the attack family ``jpeg`` for its member ``severe``.
+
+    Raises:
+        UnknownNameError: For an unknown attack or member.
+        UsageError: If a family is asked for without a member, or an attack is none.
+    """
     family, _, member = name.partition(":")
     factory = ATTACKS.get(family)
-    attack: Attack = factory(member) if member else factory()
+    try:
+        attack: Attack = factory(member) if member else factory()
+    except TypeError as error:
+        raise UsageError(f"attack {name!r}: families need a member (FAMILY:MEMBER), others take none") from error
     return attack
 
 

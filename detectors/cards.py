@@ -11,7 +11,7 @@ _OPENAI_CLIP = "CLIP: 400 M image-text pairs (OpenAI, not published)"
 _ALL = (
     Card(
         name="ad_dinov3",
-        version=1,
+        version=2,
         title="AD-DINOv3",
         summary="DINOv3 patch tokens of four layers, adapted to CLIP's text space and compared with two texts.",
         paper="Yuan, Ye, Chen, Gao: AD-DINOv3, 2025",
@@ -36,7 +36,7 @@ _ALL = (
     ),
     Card(
         name="anomalyclip",
-        version=1,
+        version=2,
         title="AnomalyCLIP",
         summary="CLIP with learned object-agnostic prompts and value-value attention; inference from released prompts.",
         paper="Zhou, Pang, Tian, He, Chen: AnomalyCLIP, ICLR 2024",
@@ -72,7 +72,7 @@ _ALL = (
     ),
     Card(
         name="april_gan",
-        version=1,
+        version=2,
         title="APRIL-GAN",
         summary="CLIP patch tokens through four learned linear layers, compared with text; few-shot adds a patch bank.",
         paper="Chen, Han, Zhang: APRIL-GAN, VAND workshop at CVPR 2023",
@@ -148,7 +148,7 @@ _ALL = (
     ),
     Card(
         name="winclip",
-        version=1,
+        version=2,
         title="WinCLIP",
         summary="CLIP on sliding windows against a prompt ensemble; references add the nearest window distance.",
         paper="Jeong, Zou, Kim, Zhang, Ravichandran, Dabeer: WinCLIP, CVPR 2023",

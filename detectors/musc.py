@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, layer_norm, normalize
 
 from benchmark.errors import ContractError, NotApplicableError
+from benchmark.registry import BACKBONES
 from benchmark.types import Detector, Extractor, Features, FeatureScorer, FittedDetector, Prediction, Support
 from detectors.backbones import QUARTERS, build
 from detectors.cards import CARDS
@@ -44,17 +45,18 @@ def descriptors(features: Features) -> Tensor:
     return torch.cat([aggregate(level, degree) for degree in DEGREES for level in features.maps])
 
 
-def mutual_distance(patches: Tensor, others: Tensor) -> Tensor:
+def mutual_distance(patches: Tensor, references: Tensor, others: Tensor) -> Tensor:
     """Patch scores [N]: Euclidean distance to the nearest patch of each other image, mean of the lowest 30 %.
 
     Args:
         patches: [N, D], unit rows; differentiable.
-        others: [n, N', D], unit rows.
+        references: [n, N', D], unit rows of all images.
+        others: Bool [n]: the images to compare with.
     """
-    found = nearest_per_group(patches.detach(), others)  # similarity and row, [N, n]
-    count = max(1, int(LOWEST_SHARE * len(others)))
-    images = found.similarity.topk(count, dim=1).indices
-    winners = others[images, found.index.gather(1, images)]  # [N, count, D]
+    found = nearest_per_group(patches.detach(), references)  # similarity and row, [N, n]
+    count = max(1, int(LOWEST_SHARE * int(others.sum())))
+    images = found.similarity.masked_fill(~others, -torch.inf).topk(count, dim=1).indices
+    winners = references[images, found.index.gather(1, images)]  # [N, count, D]
     distance: Tensor = torch.linalg.vector_norm(patches[:, None] - winners, dim=-1)
     return distance.mean(dim=1)
 
@@ -114,12 +116,12 @@ class FittedMuSc(FittedDetector):
 
     def raw(self, image: Features, name: str) -> Tensor:
         """Patch scores [N] of one image against all others."""
-        keep = torch.tensor([other != name for other in self.names], device=self.patches.device)
-        others = self.patches[keep]
+        others = torch.tensor([other != name for other in self.names], device=self.patches.device)
         own = descriptors(image)
-        if own.shape[1:] != others.shape[2:]:
+        if own.shape[1:] != self.patches.shape[2:]:
             raise NotApplicableError("MuSc needs query images of one size")
-        return torch.stack([mutual_distance(o, others[:, i]) for i, o in enumerate(own)]).mean(0)
+        parts = zip(own, self.patches.unbind(1), strict=True)
+        return torch.stack([mutual_distance(patches, bank, others) for patches, bank in parts]).mean(0)
 
     def compare(self, image: Features, name: str) -> tuple[Tensor, Tensor]:
         """Smoothed image score (scalar) and patch scores [N]."""
@@ -161,15 +163,20 @@ class MuSc(Detector):
 
     Args:
         backbone: Backbone name; default ``dinov2_vitl14``.
-        layers: Blocks; default the ends of the four quarters (5, 11, 17, 23 of 24, as published).
+        layers: Blocks; default the ends of the four quarters (5, 11, 17, 23 of 24, as published), and the last one of
+            the shipped backbones: four would cost the embedded track four times the search.
     """
 
     card = CARDS["musc"]
     extractor: Extractor
 
     def __init__(self, backbone: str | None = None, *, layers: tuple[int, ...] | None = None) -> None:
-        self.extractor = build(backbone or DEFAULT_BACKBONE, layers=layers or QUARTERS)
-        self.config = {"backbone": backbone or DEFAULT_BACKBONE, "layers": list(layers) if layers else QUARTERS}
+        chosen = layers or (None if backbone in BACKBONES else QUARTERS)
+        self.extractor = build(backbone or DEFAULT_BACKBONE, layers=chosen)
+        self.config = {
+            "backbone": backbone or DEFAULT_BACKBONE,
+            "layers": list(chosen) if isinstance(chosen, tuple) else chosen,
+        }
 
     def fit(self, support: Support, *, seed: int) -> FittedDetector:
         """Always refuses; see `fit_transductive`."""

@@ -164,6 +164,7 @@ def entry_files(entry: Entry, edition: str) -> Iterator[tuple[str, str | bytes]]
         gallery=entry.gallery,
         panels=PANELS,
         rung=LADDER.index(record.step.step),
+        claims=[claim for track in record.tracks for dataset in track.datasets for claim in dataset.counter_claims],
     )
     yield f"detectors/{record.slug}.html", detector
     for item in entry.gallery.items if entry.gallery else ():

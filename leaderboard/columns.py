@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Literal
 
 from benchmark.jsonio import canonical_json
-from benchmark.results import Strict
+from benchmark.result_rows import Strict
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -36,6 +36,16 @@ class CategoryRow:
     robust: int | None
     worst_name: str
     worst: int | None
+    warned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTable:
+    """The shortcut audit of a data set: AUROC of trivial statistics by category, and what it warns of."""
+
+    statistics: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ class DatasetTrack:
     rows: tuple[LevelRow, ...]
     categories: tuple[CategoryRow, ...]
     robust_head: str
+    audit: AuditTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +92,19 @@ def _dataset_track(table: TrackTable, name: str) -> DatasetTrack:
     cells = level_cells(table, view, conditions)
     rows = tuple(LevelRow(table.rows[i], places[i], robust[i], cells[i]) for i in positions)
     epsilon = view.condition.epsilon or ""
-    categories = tuple(_categories([table.rows[i] for i in positions], name, epsilon))
-    return DatasetTrack(table, view, ("clean", *(c.epsilon or "" for c in conditions)), rows, categories, epsilon)
+    present = [table.rows[i] for i in positions]
+    categories, audit = tuple(_categories(present, name, epsilon)), _audit([row.datasets[name] for row in present])
+    heads = ("clean", *(c.epsilon or "" for c in conditions))
+    return DatasetTrack(table, view, heads, rows, categories, epsilon, audit)
+
+
+def _audit(datasets: Sequence[DatasetRecord]) -> AuditTable:
+    """Figures belong to the images, not to a detector: those of the first result that has them."""
+    found = {c.name: c for d in reversed(datasets) for c in d.categories if c.shortcuts}
+    names = tuple(sorted({name for c in found.values() for name in c.shortcuts}))
+    rows = tuple((c, tuple(Cell(quantum(found[c].shortcuts.get(n))) for n in names)) for c in sorted(found))
+    warnings = dict.fromkeys(w for d in datasets for c in d.categories for w in c.warnings)
+    return AuditTable(names, rows, tuple(sorted(warnings)))
 
 
 def level_cells(table: TrackTable, view: View, conditions: Sequence[Condition]) -> list[tuple[Cell, ...]]:
@@ -100,12 +122,14 @@ def _categories(rows: Sequence[TableRow], name: str, epsilon: str) -> Iterable[C
             if category.clean is not None:
                 entry = (category.clean, category.robust.get(epsilon), row.record.submission.name)
                 values.setdefault(category.name, []).append(entry)
+    warned = {c.name for row in rows for c in row.datasets[name].categories if c.warnings}
     means = {category: fmean(clean for clean, _, _ in entries) for category, entries in values.items()}
     for hardest in sorted(means, key=lambda c: (means[c], c)):
         clean, _, worst_name = min(values[hardest], key=lambda v: (v[0], v[2]))
         robust = [r for _, r, _ in values[hardest] if r is not None]
         mean = quantum(means[hardest])
-        yield CategoryRow(hardest, mean, quantum(fmean(robust)) if robust else None, worst_name, quantum(clean))
+        left = quantum(fmean(robust)) if robust else None
+        yield CategoryRow(hardest, mean, left, worst_name, quantum(clean), hardest in warned)
 
 
 @dataclass(frozen=True, slots=True)

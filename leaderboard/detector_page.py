@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from benchmark.results import EntropyHistogram, MetricValue, Reliability, RunResult
+from benchmark.result_rows import EntropyHistogram, MetricValue, Reliability
+from benchmark.results import RunResult
 from leaderboard.charts import Point, Series, curves, histogram, reliability
 from leaderboard.read import Entry
 from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, Record, quantum
@@ -43,6 +44,7 @@ class HeatRow:
     name: str
     normals: int
     anomalies: int
+    warned: bool
     cells: tuple[tuple[str, str, str], ...]
 
 
@@ -181,7 +183,7 @@ def _heat(result: RunResult, shots: int) -> tuple[tuple[str, ...], tuple[HeatRow
         keys = [("auroc", category.name, shots, "", "", "")]
         keys += [("auroc_robust", category.name, shots, WORST_CASE, "two_sided", f"{_level(e):03d}") for e in levels]
         cells = tuple(_heat_cell(cell_of(values.get(key))) for key in keys)
-        rows.append(HeatRow(category.name, category.normals, category.anomalies, cells))
+        rows.append(HeatRow(category.name, category.normals, category.anomalies, bool(category.warnings), cells))
     return ("clean", *levels), tuple(rows)
 
 

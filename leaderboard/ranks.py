@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from benchmark.statistics.ranking import rank_intervals
 from leaderboard.columns import BY_KEY
 from leaderboard.record import SCALE, Cell
-from leaderboard.table import TrackTable, View, round_half_up
+from leaderboard.table import TableRow, TrackTable, View
 
 REPLICATE_SCALE = 10_000
 
@@ -25,9 +25,14 @@ class Rank:
     reason: str | None = None
 
 
-def unranked(table: TrackTable, view: View, position: int) -> str | None:
-    """Why a row has no rank in a view whatever its R; None = may be ranked."""
-    row = table.rows[position]
+def unranked(table: TrackTable, view: View) -> list[str | None]:
+    """Why each row has no rank in a view whatever its R; None = may be ranked."""
+    clean = table.cells(BY_KEY["clean"], replace(view, shots=table.ranked_shots))
+    return [_excluded(table, view, row) or _at_chance(cell) for row, cell in zip(table.rows, clean, strict=True)]
+
+
+def _excluded(table: TrackTable, view: View, row: TableRow) -> str | None:
+    """What keeps a row from being ranked on some of the view's data sets."""
     reasons: dict[str, str] = {}
     for name in table.names(view.dataset):
         if name not in row.datasets:
@@ -41,20 +46,23 @@ def unranked(table: TrackTable, view: View, position: int) -> str | None:
     return reasons[first] if everywhere else f"{table.info[first].title}: {reasons[first]}"
 
 
+def _at_chance(clean: Cell) -> str | None:
+    """A detector that may be at chance on clean images has nothing that could be robust."""
+    at_chance = clean.low is not None and clean.low <= SCALE // 2
+    return "the interval of clean AUROC includes 0.5" if at_chance else None
+
+
 def replicates(table: TrackTable, dataset: str, position: int) -> tuple[int, ...]:
-    """Replicates of R in 1 / REPLICATE_SCALE, averaged over data sets; empty where a data set has none."""
-    row = table.rows[position]
-    names = [n for n in table.names(dataset) if table.info[n].has_normals]
-    stored = [row.datasets[n].replicates for n in names if n in row.datasets]
-    if len(stored) < len(names) or not names or len({len(v) for v in stored} | {0}) != 2:
-        return ()
-    return tuple(round_half_up(m * REPLICATE_SCALE) for m in np.mean(np.array(stored), axis=0).tolist())
+    """Replicates of R in 1 / REPLICATE_SCALE; empty where a data set of the view has none."""
+    found = table.robust_replicates(dataset, position)
+    return () if found is None else tuple(np.floor(found * REPLICATE_SCALE + 0.5).astype(int).tolist())
 
 
 def ranks(table: TrackTable, view: View) -> list[Rank]:
     """A rank per row; transductive rows, which see the unlabelled test set, are ranked among themselves."""
     scores = table.cells(BY_KEY["r"], view)
-    found = [_without(table, view, i, cell) for i, cell in enumerate(scores)]
+    reasons = unranked(table, view)
+    found = [_without(table, view, reason, cell) for reason, cell in zip(reasons, scores, strict=True)]
     for league in (False, True):
         members = [
             i for i, row in enumerate(table.rows) if found[i] is None and row.track.detector.transductive is league
@@ -66,8 +74,7 @@ def ranks(table: TrackTable, view: View) -> list[Rank]:
     return [rank or Rank(None) for rank in found]
 
 
-def _without(table: TrackTable, view: View, position: int, cell: Cell) -> Rank | None:
-    reason = unranked(table, view, position)
+def _without(table: TrackTable, view: View, reason: str | None, cell: Cell) -> Rank | None:
     if reason is None and cell.value is None:
         elsewhere = view.shots != table.ranked_shots
         reason = f"R is defined at {table.ranked_shots} shots" if elsewhere else (cell.note or "no robust score")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from benchmark.errors import ResultError
 from benchmark.jsonio import digest_bytes, digest_file, digest_json
 from benchmark.results import MAX_RESULT_BYTES, RunResult, parse_result
 from benchmark.submission import (
+    CounterRecord,
     Gallery,
     Submission,
     Verification,
@@ -19,6 +20,7 @@ from benchmark.submission import (
     load_submission,
     load_verification,
 )
+from leaderboard.claims import lowered
 from leaderboard.record import DetectorRecord, Record, TrackRecord, dataset_record, step_record
 
 
@@ -32,11 +34,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class LoadedResult:
-    """A valid result file: its path relative to the submission, digest and content."""
+    """A valid result file: its path relative to the submission, digest and content, lowered by ``claims``."""
 
     file: str
     sha256: str
     result: RunResult
+    claims: tuple[CounterRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ def read_entry(folder: Path) -> tuple[Entry | None, list[Problem]]:
     except ResultError as error:
         problems.append(_problem(folder, folder / "gallery" / "gallery.json", error))
         gallery = None
+    if verification is not None and verification.results == {e.result.stem: e.sha256 for e in results}:
+        results = [_with_claims(loaded, verification) for loaded in results]
     try:
         stated = submission or _local_submission(folder, results[0].result)
     except ValidationError:
@@ -154,6 +159,12 @@ def _load(path: Path, earlier: list[LoadedResult]) -> LoadedResult:
     return LoadedResult(path.name, digest_bytes(data), result)
 
 
+def _with_claims(loaded: LoadedResult, verification: Verification) -> LoadedResult:
+    """A result whose counter-claims were re-scored, as they leave it."""
+    result = loaded.result
+    return replace(loaded, result=lowered(result, verification), claims=verification.credits(result.stem))
+
+
 def _check_gallery(folder: Path, gallery: Gallery | None, results: list[LoadedResult]) -> None:
     redistributable = {e.result.dataset.name: e.result.dataset.redistributable for e in results}
     for item in gallery.items if gallery else ():
@@ -196,5 +207,5 @@ def _track_record(loaded: list[LoadedResult]) -> TrackRecord:
             summary=detector.summary,
             **detector.flags.model_dump(),
         ),
-        datasets=tuple(dataset_record(e.result, e.file, e.sha256) for e in loaded),
+        datasets=tuple(dataset_record(e.result, e.file, e.sha256, e.claims) for e in loaded),
     )

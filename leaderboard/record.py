@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from benchmark.results import MetricValue, RunResult, Strict
-from benchmark.submission import LADDER, Step, Submission, Verification
+from benchmark.result_rows import MetricValue, Strict
+from benchmark.results import RunResult
+from benchmark.submission import LADDER, CounterRecord, Step, Submission, Verification
 from leaderboard.columns import SHOWN_METRICS
 
 WORST_CASE = "worst_case"
@@ -53,13 +54,29 @@ def quantum(value: float | None) -> int | None:
 
 
 class CategoryRecord(Strict):
-    """A category at the ranked support size: clean AUROC and worst-case AUROC by grey level."""
+    """A category at the ranked support size: clean AUROC and worst-case AUROC by budget.
+
+    ``shortcuts`` and ``warnings``: how well trivial statistics separate its images (`benchmark.audit`).
+    """
 
     name: str
     normals: int
     anomalies: int
     clean: float | None
     robust: dict[str, float | None]
+    shortcuts: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+class BudgetRecord(Strict):
+    """One term of R: the AUROC that the worst case leaves at a budget (None = clean scores, ties lost).
+
+    ``replicates`` are paired over detectors; empty where the result has none.
+    """
+
+    epsilon: str | None
+    value: float
+    replicates: tuple[float, ...]
 
 
 class AttackRecord(Strict):
@@ -93,7 +110,9 @@ class DatasetRecord(Strict):
     unranked: str | None
     value_fields: tuple[str, ...] = VALUE_FIELDS
     values: tuple[Row, ...]
-    replicates: tuple[float, ...]
+    clean_replicates: tuple[float, ...]
+    budgets: tuple[BudgetRecord, ...]
+    counter_claims: tuple[CounterRecord, ...]
     categories: tuple[CategoryRecord, ...]
     attacks: tuple[AttackRecord, ...]
     seconds_per_image: float | None
@@ -105,6 +124,11 @@ class DatasetRecord(Strict):
         for metric, shots, attack, goal, epsilon, value, low, high, n, reason in self.values:
             condition = R_CONDITION if metric == ROBUST_SCORE else Condition(attack, goal, epsilon)
             yield shots, metric, condition, Cell(quantum(value), quantum(low), quantum(high), reason, n)
+
+    @property
+    def lowered(self) -> bool:
+        """Whether counter-claims took something away."""
+        return bool(self.counter_claims)
 
 
 class DetectorRecord(Strict):
@@ -166,11 +190,9 @@ class Record(Strict):
         return self.submission.slug
 
 
-def dataset_record(result: RunResult, file: str, sha256: str) -> DatasetRecord:
-    """Reduce a result to what tables need."""
+def dataset_record(result: RunResult, file: str, sha256: str, claims: tuple[CounterRecord, ...]) -> DatasetRecord:
+    """Reduce a result to what tables need; ``claims`` have lowered it already."""
     ranked = next((v.shots for v in result.values if v.metric == ROBUST_SCORE and v.category is None), None)
-    replicates = next((r.values for r in result.replicates if r.metric == ROBUST_SCORE and r.shots == ranked), ())
-    clean = result.find("auroc", shots=ranked) if ranked is not None else None
     return DatasetRecord(
         name=result.dataset.name,
         title=result.dataset.title,
@@ -185,9 +207,11 @@ def dataset_record(result: RunResult, file: str, sha256: str) -> DatasetRecord:
         badge=result.validity.badge,
         findings=tuple(f"{c.name}: {c.detail}" for c in result.validity.checks if c.status in ("amber", "red")),
         ranked_shots=ranked,
-        unranked=_unranked(result, clean),
+        unranked=_unranked(result),
         values=tuple(_row(v) for v in result.values if v.category is None and v.metric in SHOWN_METRICS),
-        replicates=replicates,
+        clean_replicates=_replicates(result, "auroc", ranked, None),
+        budgets=tuple(_budgets(result, ranked)),
+        counter_claims=claims,
         categories=_categories(result, ranked),
         attacks=tuple(
             AttackRecord(
@@ -211,8 +235,21 @@ def _row(v: MetricValue) -> Row:
     return (v.metric, v.shots, v.attack, v.goal, v.epsilon, v.value, v.low, v.high, v.n, v.reason)
 
 
-def _unranked(result: RunResult, clean: MetricValue | None) -> str | None:
-    """Why a data set's row is listed but not ranked (PROTOCOL.md sections 4 and 7); None = ranked."""
+def _budgets(result: RunResult, ranked: int | None) -> Iterator[BudgetRecord]:
+    for v in result.values:
+        whole = v.metric == "auroc_robust" and v.category is None and v.shots == ranked
+        if whole and v.attack in (None, WORST_CASE) and v.value is not None:
+            found = _replicates(result, v.metric, ranked, v.epsilon)
+            yield BudgetRecord(epsilon=v.epsilon, value=v.value, replicates=found)
+
+
+def _replicates(result: RunResult, metric: str, shots: int | None, epsilon: str | None) -> tuple[float, ...]:
+    wanted = (metric, shots, epsilon)
+    return next((r.values for r in result.replicates if (r.metric, r.shots, r.epsilon) == wanted), ())
+
+
+def _unranked(result: RunResult) -> str | None:
+    """Why a data set's part of a row keeps it from being ranked (PROTOCOL.md section 4); None = it does not."""
     if not result.track.complete:
         return "only a part of the track's grid was run"
     if result.detector.flags.random_weights:
@@ -221,8 +258,6 @@ def _unranked(result: RunResult, clean: MetricValue | None) -> str | None:
         return "an attack-validity check failed"
     if not any(a.knowledge == "white_box" and a.full_coverage for a in result.attacks):
         return "black-box only: no white-box attack was completed"
-    if clean is not None and clean.low is not None and clean.low <= 0.5:
-        return "the interval of clean AUROC includes 0.5"
     return None
 
 
@@ -243,6 +278,8 @@ def _categories(result: RunResult, ranked: int | None) -> tuple[CategoryRecord, 
             anomalies=c.anomalies,
             clean=clean.get(c.name),
             robust=robust.get(c.name, {}),
+            shortcuts=c.shortcuts,
+            warnings=c.warnings,
         )
         for c in result.dataset.categories
     )

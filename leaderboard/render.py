@@ -12,6 +12,7 @@ from leaderboard import words
 from leaderboard.charts import scatter
 from leaderboard.columns import COLUMNS
 from leaderboard.detector_page import heat
+from leaderboard.record import quantum
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -44,6 +45,8 @@ def environment() -> Environment:
         shots=words.shots_words,
         quantity=words.quantity,
         heat=heat,
+        filename=words.file_name,
+        millionths=quantum,
     )
     env.globals.update(
         POLICY=POLICY,

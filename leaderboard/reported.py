@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from benchmark.jsonio import canonical_json
-from benchmark.results import Strict
+from benchmark.result_rows import Strict
 from leaderboard.record import CLEAN, Cell, quantum
 from leaderboard.table import TrackTable
 from leaderboard.words import DASH, score, shots_words

@@ -125,8 +125,7 @@ def _clean_payload(table: TrackTable, dataset: str, shots: int) -> dict[str, Any
     columns = {c.key: texts.encode(table.cells(c, view), interval=c.interval) for c in measured}
     for column in (c for c in COLUMNS if c.unit != "score"):
         columns[column.key] = [plain_cell(column, row, table.present(dataset, row)) for row in table.rows]
-    reasons = [unranked(table, view, i) for i in range(len(table.rows))]
-    return {"columns": columns, "unranked": reasons, "texts": list(texts.index)}
+    return {"columns": columns, "unranked": unranked(table, view), "texts": list(texts.index)}
 
 
 def _attack_payload(table: TrackTable, dataset: str, shots: int, attack: str | None) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from benchmark.metrics.outcome import Floats
 from leaderboard.columns import BY_KEY, Column
+from leaderboard.means import mean_cell, robust_mean, robust_replicates, with_interval
 from leaderboard.record import CLEAN, R_CONDITION, WORST_CASE, Cell, Condition, DatasetRecord, Record, TrackRecord
 
 ALL = "all"
@@ -36,41 +37,6 @@ class View:
     dataset: str
     shots: int
     condition: Condition
-
-
-def round_half_up(value: float) -> int:
-    """Nearest whole number, halves up, as the browser's Math.round."""
-    return math.floor(value + 0.5)
-
-
-def mean_cell(cells: Sequence[tuple[str, Cell]]) -> Cell:
-    """Macro mean over data sets, given as (title, cell); null as soon as one is null.
-
-    The interval combines independent data sets by the method of variance estimates recovery (Zou & Donner 2008):
-    low = mean - sqrt(sum (value - low)^2) / D, and likewise above.
-    """
-    if len(cells) == 1:
-        return cells[0][1]
-    values, below, above, n, note = [], 0.0, 0.0, 0, None
-    has_interval = bool(cells)
-    for title, cell in cells:
-        if cell.value is None:
-            return Cell(None, note=f"{title}: {cell.note}")
-        values.append(cell.value)
-        n += cell.n
-        note = note or (f"{title}: {cell.note}" if cell.note else None)
-        if cell.low is None or cell.high is None:
-            has_interval = False
-        else:
-            below += (cell.value - cell.low) ** 2
-            above += (cell.high - cell.value) ** 2
-    if not values:
-        return Cell(None, note="no data set of this view has what the column needs")
-    mean = sum(values) / len(values)
-    if not has_interval:
-        return Cell(round_half_up(mean), note=note, n=n)
-    low, high = mean - math.sqrt(below) / len(values), mean + math.sqrt(above) / len(values)
-    return Cell(round_half_up(mean), round_half_up(low), round_half_up(high), note, n)
 
 
 @dataclass(frozen=True)
@@ -168,6 +134,8 @@ class TrackTable:
         if column.key == "drop":
             pairs = zip(self.cells(BY_KEY["clean"], view), self.cells(BY_KEY["a"], view), strict=True)
             return [_drop(clean, attacked) for clean, attacked in pairs]
+        if column.key == "r" and len(self._with_normals(view.dataset)) > 1:
+            return self._robust(column, view)
         condition = {"clean": CLEAN, "summary": R_CONDITION, "attacked": view.condition}[column.when]
         metric = self._metric(column, condition, view)
         if metric is None and column.when == "attacked" and condition.attack == WORST_CASE:
@@ -187,10 +155,41 @@ class TrackTable:
         blank: list[Cell | None] = [None] * len(self.rows)
         stored = [self._cells.get((n, view.shots), {}).get((metric, condition), blank) for n in names]
         titles = [self.info[n].title for n in names]
+        sampled = column.key == "clean" and view.shots == self.ranked_shots and len(names) > 1
         return [
-            mean_cell([(title, cells[i] or ABSENT) for title, cells in zip(titles, stored, strict=True)])
-            for i in range(len(self.rows))
+            mean_cell(
+                [(title, cells[i] or ABSENT) for title, cells in zip(titles, stored, strict=True)],
+                [row.datasets[n].clean_replicates for n in names if n in row.datasets] if sampled else (),
+            )
+            for i, row in enumerate(self.rows)
         ]
+
+    def _with_normals(self, dataset: str) -> list[str]:
+        return [n for n in self.names(dataset) if self.info[n].has_normals]
+
+    def _robust(self, column: Column, view: View) -> list[Cell]:
+        """R over several data sets: not the mean of their R, but R of their mean AUROCs (PROTOCOL.md section 7)."""
+        means = self._means(column, column.metrics[0], R_CONDITION, view)
+        return [
+            mean if mean.value is None else self._robust_cell(view.dataset, i, mean) for i, mean in enumerate(means)
+        ]
+
+    def _robust_cell(self, dataset: str, position: int, mean: Cell) -> Cell:
+        row = self.rows[position]
+        value = robust_mean([row.datasets[n].budgets for n in self._with_normals(dataset)])
+        if value is None:
+            return Cell(None, note="its results lack AUROCs at some budget; run `trustad rescore --write` on them")
+        found = self.robust_replicates(dataset, position)
+        cell = mean._replace(value=value, low=None, high=None)
+        lowered = any(row.datasets[n].lowered for n in self._with_normals(dataset))
+        return cell if found is None or lowered else with_interval(cell, found)
+
+    def robust_replicates(self, dataset: str, position: int) -> Floats | None:
+        """Replicates of a row's R over a view's data sets; None where one of them has none."""
+        row, names = self.rows[position], self._with_normals(dataset)
+        if not all(n in row.datasets for n in names):
+            return None
+        return robust_replicates([row.datasets[n].budgets for n in names])
 
     def _worst_attack(self, column: Column, view: View) -> list[Cell]:
         """Metrics without a per-image worst case: the worst single attack of the same budget on all images, named."""

@@ -135,5 +135,7 @@ def traits(row: TableRow) -> tuple[str, ...]:
         (not detector.differentiable, "not differentiable"),
         (row.record.self_attacked, "self-attacked"),
         (row.record.local, "local run"),
+        (any(d.lowered for d in row.datasets.values()), "lowered by a counter-claim"),
+        (any(c.warnings for d in row.datasets.values() for c in d.categories), "data with a shortcut"),
     )
     return tuple(word for holds, word in marks if holds)

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.errors import ContractError
+from benchmark.evidence import SCORE_COLUMNS, write_evidence
 from benchmark.isolation import Limits, interpreter_paths, isolated
 from benchmark.verify.served import answered
 from benchmark.verify.wire import Channel
 from hostile import ATTACKS, Attack, attack, simple
-from submissions import STEM, edit_text, forge
+from submissions import STEM, edit_text, forge, scores_path
 
 
 def code(text: str, where: str = "from __future__ import annotations\n"):  # type: ignore[no-untyped-def]
@@ -197,8 +198,8 @@ def _harmless(folder: Path) -> None:
     scores_with("images = images.detach()")(folder)
 
 
-def claim(deltas: dict[str, torch.Tensor], **fields: str):  # type: ignore[no-untyped-def]
-    """A counter-claim with other fields or perturbations than it should have."""
+def claim(deltas: dict[str, torch.Tensor], evidence=None, **fields: str):  # type: ignore[no-untyped-def]
+    """A counter-claim with other fields, perturbations or evidence (a change of true rows) than it should have."""
     given = {"result": f'"{STEM}"', "category": '"weave"', "shots": "1", "seed": "0", "epsilon": '"2/255"'}
     given |= {"schema_version": "1", "authors": '["Eve"]', "method": '"mine"'} | fields
 
@@ -206,7 +207,12 @@ def claim(deltas: dict[str, torch.Tensor], **fields: str):  # type: ignore[no-un
         place = folder / "counter" / "first"
         place.mkdir(parents=True)
         (place / "counter.toml").write_text("".join(f"{key} = {value}\n" for key, value in given.items()))
-        save_file(deltas, place / "perturbation.safetensors")
+        if evidence is None:
+            save_file(deltas, place / "perturbation.safetensors")
+            return
+        rows = pd.read_parquet(scores_path(folder))
+        rows = rows[(rows["attack"] == "pgd_score_10") & (rows["epsilon"] == "2/255")]
+        write_evidence(place / "evidence.parquet", evidence(rows.assign(attack="pgd_score_100")), SCORE_COLUMNS)
 
     return apply
 
@@ -236,6 +242,23 @@ simple(
             claim(levels(1), result='"x-v1__y"'),
         ),
         "a counter-claim with a script for a method": ("HTML", claim(levels(1), method='"<script>"')),
+        "a counter-claim of an attack that nobody knows": ("magic", claim({}, attack='"magic"', evidence=lambda s: s)),
+        "a counter-claim of an attack that needs another detector": (
+            "cannot repeat",
+            claim({}, attack='"transfer"', evidence=lambda s: s),
+        ),
+        "a counter-claim with evidence of other images": (
+            "no query image",
+            claim({}, attack='"pgd_score_100"', evidence=lambda s: s.assign(sample_id=s["sample_id"] + "x")),
+        ),
+        "a counter-claim with evidence of swapped labels": (
+            "no query image",
+            claim({}, attack='"pgd_score_100"', evidence=lambda s: s.assign(label=(1 - s["label"]).astype("int8"))),
+        ),
+        "a counter-claim with evidence at another budget": (
+            "epsilon must be",
+            claim({}, attack='"pgd_score_100"', evidence=lambda s: s.assign(epsilon="16/255")),
+        ),
         "a counter-claim with an unknown key": ("Extra", claim(levels(1), reward='"1"')),
         "a counter-claim that is no safetensors": (
             "cannot be read",

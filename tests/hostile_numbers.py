@@ -373,6 +373,14 @@ simple(
             result(lambda d: [c.update(status="pass") for c in d["validity"]["checks"]]),
         ),
         "a check left out": ("validity", result(lambda d: d["validity"]["checks"].pop(0))),
+        "dead gradients left out of the run's facts": (
+            "validity gradients",
+            result(lambda d: d["validity"]["facts"].update(dead={})),
+        ),
+        "scores that did not repeat, said to": (
+            "validity repeatable",
+            result(lambda d: d["validity"]["facts"].update(repeat_error=0.1)),
+        ),
     },
 )
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from benchmark.jsonio import digest_bytes, pretty_json
 from benchmark.results import RunResult, dump_result
+from benchmark.statistics.robust import robust_score
+from benchmark.tracks import load_track
 
 TITLES = {
     "procedural": "Procedural",
@@ -51,6 +53,11 @@ class Invented:
     white_box: bool = True
     complete: bool = True
     ladder: tuple[str, ...] = ()
+
+    @property
+    def ranked(self) -> tuple[int, ...]:
+        """The track's budgets of R."""
+        return load_track(self.track).ranked_epsilons
 
 
 POWER = {"fgsm_head": 0.5, "sign_noise": 0.05, "pgd_score_10": 1.6, "apgd_score_10": 1.8, "worst_case": 1.95}
@@ -110,7 +117,7 @@ def _values(made: Invented, rng: np.random.Generator, categories: Sequence[str])
             if category is not None:
                 attacks = attacks[:1]
             for attack in attacks:
-                for level in made.levels:
+                for level in made.ranked if attack == "worst_case" else made.levels:
                     goals = ("two_sided",) if attack == "worst_case" else ("two_sided", "evasion", "false_alarm")
                     for goal in goals:
                         weight = 1.0 if goal == "two_sided" else 0.5
@@ -118,13 +125,31 @@ def _values(made: Invented, rng: np.random.Generator, categories: Sequence[str])
                         condition = {"attack": attack, "goal": goal, "epsilon": f"{level}/255"}
                         rows += _condition_rows(made, signal, shots, category, condition)
         if shots == made.ranked_shots:
-            rows.append(_row("robust_score", shots, _robust(made, strength), 0.03, attack="worst_case"))
+            rows.append(_row("auroc_robust", shots, _auroc(strength)))
+            robust = float(robust_score(_areas(made, strength)))
+            rows.append(_row("robust_score", shots, robust, 0.03, attack="worst_case"))
     return rows
 
 
-def _robust(made: Invented, strength: float) -> float:
-    curve = [strength] + [strength - POWER["worst_case"] * n / made.toughness for n in (2, 8)]
-    return float(np.mean([max(0.0, 2 * _auroc(s) - 1) for s in curve]))
+def _areas(made: Invented, strength: float) -> list[float]:
+    """Worst-case AUROC at every budget of R, clean first."""
+    return [_auroc(strength - POWER["worst_case"] * n / made.toughness) for n in (0, *made.ranked)]
+
+
+def _replicates(made: Invented, values: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Replicates of everything that results store, spread by 0.006."""
+    found = []
+    for v in values:
+        headline = v["metric"] == "auroc_robust" and v.get("attack") in (None, "worst_case")
+        clean = v["metric"] == "auroc" and "attack" not in v
+        if (clean or headline) and "category" not in v:
+            samples = (v["value"] + rng.normal(0, 0.006, 200)).clip(0, 1).round(6)
+            found.append({k: v[k] for k in ("metric", "shots", "epsilon") if k in v} | {"values": samples.tolist()})
+    areas = [r["values"] for r in found if r["metric"] == "auroc_robust"]
+    if areas:
+        robust = robust_score(np.array(areas)).tolist()
+        found.append({"metric": "robust_score", "shots": made.ranked_shots, "values": robust})
+    return found
 
 
 def _bins(rng: np.random.Generator, bend: float) -> list[dict[str, Any]]:
@@ -145,7 +170,6 @@ def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
     rng = np.random.default_rng(abs(hash_of(f"{made.slug}/{dataset}")))
     categories = CATEGORIES.get(dataset, ("a", "b", "c"))
     values = _values(made, rng, categories)
-    r = next((v["value"] for v in values if v["metric"] == "robust_score"), None)
     word = made.text or made.title
     flags = {
         "zero_shot": made.shots == (0,),
@@ -225,15 +249,7 @@ def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
         ],
         "metrics": {v["metric"]: 1 for v in values},
         "values": values,
-        "replicates": []
-        if r is None
-        else [
-            {
-                "metric": "robust_score",
-                "shots": made.ranked_shots,
-                "values": (r + rng.normal(0, 0.012, 200)).clip(0, 1).tolist(),
-            }
-        ],
+        "replicates": _replicates(made, values, rng),
         "reliability": [
             {"shots": made.ranked_shots, "calibrator": c, "bins": _bins(rng, bend)} | _under(a) for c, a, bend in curves
         ],

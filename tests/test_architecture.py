@@ -12,7 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmark", "detectors", "attacks", "leaderboard")
-LEADERBOARD_SEES = {"errors", "types", "metrics", "results", "jsonio", "statistics", "submission", "tracks", "keyed"}
+LEADERBOARD_SEES = {
+    "errors",
+    "types",
+    "metrics",
+    "results",
+    "result_rows",
+    "jsonio",
+    "statistics",
+    "submission",
+    "tracks",
+    "keyed",
+}
 PLUGINS_SEE = {"errors", "types", "registry", "jsonio"}
 
 

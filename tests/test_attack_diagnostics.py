@@ -25,7 +25,7 @@ from benchmark.diagnostics import (
 )
 from benchmark.perturb import perturb
 from benchmark.registry import ATTACKS
-from benchmark.results import Validity
+from benchmark.results import RunFacts, Validity
 from benchmark.statistics.intervals import Interval
 from benchmark.target import BoundTarget
 from benchmark.types.attack import Attack
@@ -66,7 +66,7 @@ def audit(fitted: FittedDetector, *, white: bool = True, deterministic: bool = T
         calls = [fitted(BATCH.images.float() / 255).score.tolist() for _ in range(2)]
     error = repeat_error(*(dict(zip(BATCH.sample_ids, scores, strict=True)) for scores in calls))
     knowledge = {c.attack: CARDS[c.attack].knowledge for c in conditions}
-    return diagnose(Facts(conditions, knowledge, white, deterministic, error, dead))
+    return diagnose(Facts(conditions, knowledge, white, deterministic, RunFacts(repeat_error=error, dead=dead)))
 
 
 def failed(validity: Validity) -> set[str]:

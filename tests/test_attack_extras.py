@@ -178,7 +178,7 @@ def test_certified_auroc_falls_with_the_radius_and_stays_below_the_empirical_one
         again = smooth_scores(fitted, BATCH.images[5:6], BATCH.sample_ids[5:6], 0.05)
     assert np.array_equal(draws[:, 5:6], again), "noise must depend on the sample alone"
     labels = BATCH.labels.numpy()
-    values = [certified_auroc(labels, draws, 0.05, radius) for radius in (0.0, 0.02, 0.04, 0.08)]
+    values = [certified_auroc(labels, draws, 0.05, radius, len(labels)) for radius in (0.0, 0.02, 0.04, 0.08)]
     assert values == sorted(values, reverse=True)
     empirical = two_sided_auroc(torch.from_numpy(np.median(draws, axis=0)), BATCH.labels)
     assert values[0] <= empirical

@@ -9,17 +9,21 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, interpolate, normalize, softmax
 
 from _support import TensorSupport, images
-from benchmark.errors import NotApplicableError, UnknownNameError, WeightsError
+from benchmark.errors import UnknownNameError, WeightsError
 from detectors.backbones import WEIGHTS_DIR
 from detectors.clip import anomalyclip, april_gan, text
+from detectors.clip import model as clip_model
 from detectors.clip.anomalyclip import AnomalyCLIP, encode_learned
 from detectors.clip.april_gan import AprilGAN
-from detectors.clip.model import ARCHITECTURES, SEEDED_TINY, ClipModel, load_clip, track_clip
+from detectors.clip.model import ARCHITECTURES, SEEDED_TINY, ClipModel, load_clip, load_text_tower, track_clip
 from detectors.clip.networks import WindowNetwork
+from detectors.clip.scoring import mean_log_odds
 from detectors.clip.winclip import WinCLIP
 
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
@@ -163,8 +167,8 @@ def test_winclip_equals_the_restatement(shots: int) -> None:
             combined = (combined + distance) / 2
             score = (score + distance.max()) / 2
     assert prediction.anomaly_map is not None
-    np.testing.assert_allclose(prediction.anomaly_map[0].numpy(), combined, atol=1e-5)
-    assert prediction.score.item() == pytest.approx(score, abs=1e-5)
+    np.testing.assert_allclose(prediction.anomaly_map[0].sigmoid().numpy(), combined, atol=1e-5)
+    assert prediction.score.sigmoid().item() == pytest.approx(score, abs=1e-5)
 
 
 @pytest.mark.parametrize("shots", [0, 1])
@@ -198,8 +202,9 @@ def test_april_gan_equals_the_restatement(shots: int) -> None:
         if shots:
             score = (score + total.max() / 12) / 2
     assert prediction.anomaly_map is not None
-    assert torch.allclose(prediction.anomaly_map[0], total, atol=1e-4)
-    assert prediction.score.item() == pytest.approx(float(score), abs=1e-5)
+    bound = 12 if shots else 4
+    np.testing.assert_allclose(prediction.anomaly_map[0].sigmoid().numpy(), (total / bound).numpy(), atol=1e-5)
+    assert prediction.score.sigmoid().item() == pytest.approx(float(score), abs=1e-5)
 
 
 def test_anomalyclip_equals_the_restatement() -> None:
@@ -222,9 +227,10 @@ def test_anomalyclip_equals_the_restatement() -> None:
             total += softmax(patches @ fitted.text.T / 0.07, dim=1)[:, 1]
         score = softmax(normalize(plain[0] @ visual.proj, dim=0) @ fitted.text.T / 0.07, dim=0)[1]
     assert prediction.anomaly_map is not None
-    assert torch.allclose(prediction.anomaly_map[0].flatten(), total, atol=1e-4)
-    assert prediction.score.item() == pytest.approx(float(score), abs=1e-5)
-    assert prediction.map_sigma == 4.0
+    wide = interpolate(total.reshape(1, 1, 7, 7) / 4, (112, 112), mode="bilinear", align_corners=False)[0, 0]
+    smooth = gaussian_filter(wide.double().numpy(), 4, mode="mirror")
+    np.testing.assert_allclose(prediction.anomaly_map[0].sigmoid().numpy(), smooth, atol=1e-5)
+    assert prediction.score.sigmoid().item() == pytest.approx(float(score), abs=1e-5)
 
 
 def test_learned_prompts_without_learning_are_the_plain_sentence() -> None:
@@ -301,8 +307,38 @@ def test_tracks_without_downloads_take_the_seeded_model_and_say_so() -> None:
     assert WinCLIP(SEEDED_TINY).extractor.random_weights
 
 
+def test_anomalyclip_ignores_references() -> None:
+    detector = AnomalyCLIP(SEEDED_TINY)
+    with torch.no_grad():
+        without, with_one = (detector.fit(TensorSupport(images(n, 112)), seed=0)(picture(1)) for n in (0, 1))
+    torch.testing.assert_close(without.score, with_one.score, rtol=0, atol=0)
+
+
+def test_text_tower_alone_gives_the_same_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = text.photo_features(module(), "pill")
+    tower = load_text_tower(SEEDED_TINY)
+    assert not hasattr(tower, "visual")
+    torch.testing.assert_close(text.photo_features(tower, "pill"), whole, rtol=0, atol=0)
+
+    monkeypatch.setenv(WEIGHTS_DIR, str(tmp_path))
+    monkeypatch.setattr(clip_model, "_create", lambda name: open_clip.CLIP(**clip_model.TINY))
+    save_file(module().state_dict(), tmp_path / "clip_vitl14_336.safetensors")
+    tower = load_text_tower("clip_vitl14_336")
+    assert not hasattr(tower, "visual")
+    torch.testing.assert_close(text.photo_features(tower, "pill"), whole, rtol=0, atol=0)
+
+
+def test_log_odds_do_not_saturate() -> None:
+    logits = torch.tensor([[-90.0, 0.0, 95.0], [-80.0, 1.0, 90.0]], requires_grad=True)
+    values = mean_log_odds(logits)
+    values.sum().backward()  # type: ignore[no-untyped-call]
+    exact = logits.detach().double()
+    yes, no = torch.sigmoid(exact).mean(0), torch.sigmoid(-exact).mean(0)
+    torch.testing.assert_close(values.detach().double(), yes.log() - no.log(), rtol=1e-6, atol=1e-6)
+    assert logits.grad is not None
+    assert (logits.grad.abs().amax(0) > 0.1).all()
+
+
 def test_refusals() -> None:
-    with pytest.raises(NotApplicableError, match="takes no references"):
-        AnomalyCLIP(SEEDED_TINY).fit(TensorSupport(images(1, 112)), seed=0)
     with pytest.raises(UnknownNameError, match="clip_vitb16_plus_240"):
         WinCLIP("clip_vitb16_plus")

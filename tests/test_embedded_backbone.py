@@ -12,8 +12,10 @@ import timm
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
+from torch.nn.functional import interpolate
 
 from benchmark.errors import UsageError, WeightsError
+from detectors.backbones import build
 from detectors.backbones.embedded import MODEL, WEIGHTS, embedded_vit, seeded_vit
 from detectors.backbones.gabor import GaborBank
 from detectors.training.embedded_backbone import Recipe, Trainer, draw_batch, train
@@ -79,6 +81,18 @@ def test_gabor_ignores_brightness_of_a_flat_image_except_in_grey() -> None:
     dark, light = GaborBank()(torch.stack([torch.full((3, 112, 112), v) for v in (0.3, 0.6)]))
     changed = (dark - light).abs().amax(dim=(0, 1)) > 1e-2
     assert changed.nonzero().flatten().tolist() == [48]
+
+
+@pytest.mark.parametrize("name", ["embedded", "gabor"])
+def test_larger_images_are_seen_at_the_edge_the_network_was_made_for(name: str) -> None:
+    extractor = build(name)
+    images = torch.rand(1, 3, 224, 448, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    features = extractor(images)
+    small = interpolate(images, (112, 224), mode="bilinear", antialias=True).clamp(0, 1)
+    assert torch.equal(features.maps[0], extractor(small).maps[0])
+    assert features.region == (0, 0, 224, 448)
+    assert torch.autograd.grad(features.maps[0].square().sum(), images)[0].abs().amax(dim=1).min() > 0
+    assert extractor(images[..., :112, :168]).maps[0].shape[1:3] == (14, 21)
 
 
 def test_resumed_training_gives_the_same_bits(tmp_path: Path) -> None:

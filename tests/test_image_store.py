@@ -10,7 +10,7 @@ import pytest
 from benchmark.canonical import canonical_mask, canonical_shape, canonicalise
 from benchmark.datasets.mvtec import MVTecAD
 from benchmark.errors import DataError, NotApplicableError
-from benchmark.image_store import ImageStore
+from benchmark.image_store import ImageStore, _check
 from benchmark.registry import DATASETS
 from tests.official_trees import BUILDERS, mvtec_ad
 
@@ -70,7 +70,7 @@ def test_second_pass_decodes_nothing(dataset: Counting) -> None:
 def test_damaged_entries_are_rebuilt(damage: str, reopened: bool, dataset: Counting, tmp_path: Path) -> None:
     samples = dataset.index(["tile"]).samples
     store = ImageStore(EDGE)
-    expected = store.get(dataset, samples)
+    expected = [image.copy() for image in store.get(dataset, samples)]  # the others are mapped from the file
     shard = shards(tmp_path / "cache")[0]
     data = bytearray(shard.read_bytes())
     if damage == "flip":
@@ -84,6 +84,18 @@ def test_damaged_entries_are_rebuilt(damage: str, reopened: bool, dataset: Count
     before = len(dataset.decoded)
     ImageStore(EDGE).get(dataset, samples)
     assert len(dataset.decoded) == before
+
+
+def test_the_check_sees_flips_and_swapped_pages() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (113, 101, 3), dtype=np.uint8)
+    checks = {_check(image), _check(image.astype(np.bool_)), _check(image[:1])}
+    for place in (0, 4071, 20_000, image.size - 1):
+        flipped = image.copy()
+        flipped.reshape(-1)[place] ^= 128
+        checks.add(_check(flipped))
+    swapped = image.copy()
+    swapped.reshape(-1)[:8192] = np.roll(swapped.reshape(-1)[:8192], 4096)
+    assert len(checks | {_check(swapped)}) == 8
 
 
 def test_changed_mask_is_not_served_from_the_cache(dataset: Counting) -> None:

@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.results import RunResult
-from benchmark.submission import Submission
+from benchmark.submission import CounterRecord, LoweredResult, Submission, Verification
+from leaderboard.claims import lowered
 from leaderboard.columns import BY_KEY
+from leaderboard.means import mean_cell
 from leaderboard.ranks import order, ranks
 from leaderboard.read import Entry, LoadedResult, make_record
 from leaderboard.record import Cell, Condition, quantum
-from leaderboard.table import TrackTable, View, mean_cell
+from leaderboard.table import TrackTable, View
 from leaderboard.tracks import track_tables
 from leaderboard.words import file_name, hundredths, score
 from tests.leaderboard_factory import GALLERY, Invented, invented_data
@@ -192,3 +195,64 @@ def test_names_cannot_leave_their_folder(name: str) -> None:
     safe = file_name(name)
     assert set(safe) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
     assert (safe == name) == (name == "pgd_score")
+
+
+def test_r_over_data_sets_averages_before_it_clips() -> None:
+    """One data set far above chance under attack, one far below: the mean of two R is not R of the mean."""
+
+    def split(_: Invented, data: dict[str, Any]) -> None:
+        left = {"procedural": 0.9, "digits": 0.3}[data["dataset"]["name"]]
+        for v in data["values"]:
+            if v["metric"] == "auroc_robust" and "category" not in v:
+                v["value"] = left
+            elif v["metric"] == "robust_score":
+                v["value"] = max(0.0, 2 * left - 1)
+
+    table = table_of(GALLERY[0], change=split)
+    (cell,) = table.cells(BY_KEY["r"], table.default_view)
+    assert cell.value == pytest.approx((2 * 0.6 - 1) * 1e6, abs=1)
+    stored = [table.cells(BY_KEY["r"], View(d, 4, WORST))[0].value for d in ("procedural", "digits")]
+    assert stored == [800_000, 0]
+    replicated = table.robust_replicates("all", 0)
+    assert replicated is not None
+    assert (cell.low, cell.high) == tuple(quantum(q) for q in np.quantile(replicated, [0.025, 0.975]))
+
+
+def test_one_data_set_at_chance_does_not_unrank_a_row() -> None:
+    """The interval of the mean counts (PROTOCOL.md section 7)."""
+
+    def weaken(one: Invented, data: dict[str, Any]) -> None:
+        if one.slug == "patchcore" and data["dataset"]["name"] == "digits":
+            for v in data["values"]:
+                if v["metric"] == "auroc" and "attack" not in v and "category" not in v:
+                    v |= {"value": 0.55, "low": 0.45, "high": 0.65}
+            for r in data["replicates"]:
+                if r["metric"] == "auroc":
+                    r["values"] = [x - 0.3 for x in r["values"]]
+
+    table = table_of(*GALLERY[:2], change=weaken)
+    assert [r.reason for r in ranks(table, table.default_view)] == [None, None]
+    assert "includes 0.5" in (ranks(table, View("digits", 4, WORST))[1].reason or "")
+
+
+def test_counter_claims_lower_a_row_with_credit() -> None:
+    made = GALLERY[0]
+    data = invented_data(made, "procedural")
+    result = RunResult.model_validate_json(json.dumps(data))
+    before = next(v for v in result.values if v.metric == "robust_score")
+    claim = CounterRecord(
+        id="first", result=result.stem, authors=("Eve",), method="mine", epsilon="8/255", images=3,
+        robust_before=before.value, robust_after=0.1,
+    )  # fmt: skip
+    left = LoweredResult(result=result.stem, robust=0.1, budgets={"2/255": 0.05, "8/255": 1.0})
+    vouched = Verification(schema_version=1, protocol=1, results={}, steps=(), counter_claims=(claim,), lowered=(left,))
+    found = {v.key: v for v in lowered(result, vouched).values}
+    robust = found[before.key]
+    assert (robust.value, robust.low) == (0.1, None)
+    assert "counter-claim first (Eve)" in (robust.reason or "")
+    where = {"shots": 4, "attack": "worst_case", "goal": "two_sided"}
+    gone, kept = (result.find("auroc_robust", epsilon=e, **where) for e in ("2/255", "8/255"))
+    assert gone is not None
+    assert kept is not None
+    assert found[gone.key].value == 0.05
+    assert found[kept.key] == kept, "a claim never makes a row better"

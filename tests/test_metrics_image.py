@@ -110,6 +110,7 @@ def test_registered_image_metrics_stay_within_their_bounds(data: tuple[np.ndarra
         "selective": (labels, values),
         "entropies": (values, values[::-1], labels),
         "sets": (labels, sets),
+        "p_values": (labels, values, 0.2),
     }
     for name in METRICS.names():
         metric = METRICS.get(name)

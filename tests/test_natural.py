@@ -5,12 +5,30 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.natural import CORRUPTIONS, SEVERITIES, corrupt
+from attacks.natural import SEVERITIES
 from benchmark.errors import UnknownNameError, UsageError
+from benchmark.perturb import perturb
+from benchmark.target import BoundTarget
+from benchmark.types import AttackBatch, FittedDetector, Prediction
+from benchmark.workbench import build_attack
 from tests.toy_detectors import textures
 
 
-@pytest.mark.parametrize("name", sorted(CORRUPTIONS))
+class Unseen(FittedDetector):
+    """A detector that nobody may ask."""
+
+    def __call__(self, images: torch.Tensor) -> Prediction:
+        raise AssertionError("a corruption asked the detector")
+
+
+def corrupt(name: str, severity: str, images: torch.Tensor, epsilon: int = 255) -> torch.Tensor:
+    """As the harness runs it: the ball is the whole range."""
+    ids = tuple(map(str, range(len(images))))
+    batch = AttackBatch(images, torch.zeros(len(images), dtype=torch.int64), ids)
+    return next(perturb(build_attack(f"{name}:{severity}"), BoundTarget(Unseen(), ids), batch, [epsilon]))
+
+
+@pytest.mark.parametrize("name", ["jpeg", "blur", "brightness", "contrast"])
 def test_damage_grows_with_severity(name: str) -> None:
     images = textures(3, seed=1)
     damage = [(corrupt(name, s, images).float() - images.float()).abs().mean().item() for s in SEVERITIES]
@@ -30,9 +48,16 @@ def test_known_answers() -> None:
     assert strong == pytest.approx(0.4 * ramp.float().std().item(), rel=0.02)
 
 
+def test_a_smaller_budget_bounds_a_corruption() -> None:
+    images = textures(2, seed=1)
+    change = (corrupt("brightness", "severe", images, 4).int() - images.int()).abs()
+    assert change.max() == 4
+
+
 def test_unknown_names_are_refused() -> None:
-    images = textures(1, seed=1)
-    with pytest.raises(UnknownNameError, match="jpeg"):
-        corrupt("jpg", "mild", images)
-    with pytest.raises(UsageError, match="slight"):
-        corrupt("jpeg", "extreme", images)
+    with pytest.raises(UnknownNameError, match="slight"):
+        build_attack("jpeg:extreme")
+    with pytest.raises(UsageError, match="member"):
+        build_attack("jpeg")
+    with pytest.raises(UsageError, match="member"):
+        build_attack("sign_noise:severe")

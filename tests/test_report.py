@@ -12,6 +12,7 @@ import pytest
 
 from benchmark.episode_scores import episodes_of
 from benchmark.errors import NotApplicableError
+from benchmark.evidence import PROBE_COLUMNS
 from benchmark.metrics import ranking
 from benchmark.metrics.uncertainty import entropy, entropy_auroc
 from benchmark.report.claims import Section, sections
@@ -161,3 +162,24 @@ def test_markdown_tables_have_as_many_cells_as_heads(section: Section) -> None:
     assert len(blocks) == 3
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_corruptions_and_probes_have_tables_of_their_own() -> None:
+    frame = planted(seeds=1)
+    clean = frame[frame["attack"].isna()]
+    corrupted = clean.assign(attack="jpeg:severe", goal="two_sided", epsilon="255/255", score=clean["score"] * 0.5)
+    moved = clean["score"] - 9.0 * (2 * clean["label"] - 1)
+    probes = clean.assign(probe="universal", value=8.0, draw=0, score=moved)[PROBE_COLUMNS]
+    (found,) = sections(pd.concat([frame, corrupted], ignore_index=True), resamples=50, probes=probes)
+    assert {d.attack for d in found.natural} == {"jpeg:severe"}
+    assert "jpeg:severe" not in {d.attack for d in found.drops} | {f.attack for f in found.flags}
+    assert {(v.probe, v.metric, v.n) for v in found.probes} == {
+        ("universal", "auroc", 240),
+        ("universal", "auroc_robust", 240),
+    }
+    text, html = render_markdown([found]), render_html([found])
+    assert "| universal | 8.0 grey levels | auroc_robust | – | 0.000 [0.000, 0.000] | 240 |" in text
+    assert html.count("jpeg:severe") == len(found.natural)
+    assert "255/255" not in html
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        assert len({line.count("|") for line in block.splitlines()}) == 1, block

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.errors import UnknownNameError, UsageError
+from benchmark.errors import UnknownNameError, UsageError, WeightsError
 from benchmark.evidence import read_pixels, read_scores
 from benchmark.jobs import DetectorSpec
 from benchmark.planner import Selection
+from benchmark.registry import DETECTORS
 from benchmark.results import RunResult, load_result
 from benchmark.scoring import Rules, score_evidence
 from benchmark.session import Summary, plan_run, run_track
@@ -120,11 +121,57 @@ def test_alone_or_together_a_detector_gets_the_same_scores(first: tuple[Path, Su
     assert compared == 2 * (1 + 3)
 
 
+def test_transfer_runs_where_its_source_is_not_evaluated(tmp_path: Path) -> None:
+    selection = Selection(("knn@gabor",), ("digits",), ("0",), (4,), attacks=("transfer_10",), epsilons=(2,), limit=2)
+    summary = run(tmp_path / "alone", selection, load_track("embedded"))
+    together = replace(selection, detectors=("knn@gabor", "anomalydino"))
+    assert (summary.done, summary.failed) == (2, 0)
+    run(tmp_path / "together", together, load_track("embedded"))
+    shared, alone = CellStore(tmp_path / "together"), CellStore(tmp_path / "alone")
+    for address in alone.addresses():
+        one, other = alone.load(address), shared.load(address)
+        assert one is not None
+        assert other is not None
+        np.testing.assert_array_equal(one.scores, other.scores)
+        assert one.facts == other.facts
+
+
+def test_every_registered_detector_runs_in_the_embedded_track(tmp_path: Path) -> None:
+    names = tuple(name for name in DETECTORS if name != "anomalib" and ":" not in name)
+    selection = Selection(names, ("digits",), ("0",), (4,), attacks=("pgd_score_10",), epsilons=(2,), limit=1)
+    summary = run(tmp_path, selection, load_track("embedded"))
+    assert summary.failed == 0, summary.failures
+    assert len(summary.results) == len(names)
+    random = {r.result.detector.name for r in summary.results if r.result.detector.flags.random_weights}
+    assert random == {
+        "ad_dinov3@embedded",
+        *(f"{name}@seeded:clip_tiny" for name in ("anomalyclip", "april_gan", "winclip")),
+    }
+    for entry in summary.results:
+        assert not entry.result.failures
+        assert entry.result.find("auroc", shots=4) is not None
+
+
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:
     plan, _, _ = plan_run(load_track("demo"), SELECTION, tmp_path / "new")
     assert plan.missing == 14
     assert plan.detectors == (DetectorSpec("knn", "gabor"), DetectorSpec("anomalydino", "gabor"))
     assert not (tmp_path / "new").exists()
+
+
+def test_without_the_weights_of_its_source_only_the_transfer_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUSTAD_WEIGHTS_DIR", str(tmp_path))
+    track = load_track("embedded").model_copy(update={"backbone": "dinov2_vits14"})
+    selection = Selection(("knn@gabor",), datasets=("procedural",), categories=("weave",), limit=2)
+    plan, _, _ = plan_run(track, selection, tmp_path)
+    failed = [f for _, f in plan.datasets[0].failures if f.kind == "failed"]
+    assert [f.attack for f in failed] == ["transfer_10"]
+    assert "anomalydino@dinov2_vits14" in failed[0].reason
+    assert {"pgd_score_10", "square_score"} <= {c.attack for c in plan.datasets[0].cells}
+    with pytest.raises(WeightsError, match="dinov2_vits14"):
+        plan_run(track, replace(selection, detectors=("knn",)), tmp_path)
 
 
 def test_noise_is_one_pass_for_all_detectors(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmark.errors import ResultError
-from benchmark.results import MetricValue
+from benchmark.result_rows import MetricValue
 from benchmark.scoring import Rules, Scored, score_evidence
 
 RULES = Rules("toy", 4, (2, 8), frozenset({"pgd", "noise"}), has_normals=True)

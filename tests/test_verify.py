@@ -19,7 +19,7 @@ from benchmark.rescore import rescore, save
 from benchmark.submission import load_verification
 from benchmark.submit import About, make_submission
 from benchmark.verify.checks import verify_submission
-from benchmark.verify.counter import rescored_claims
+from benchmark.verify.counter_rescore import credit, rescored_claims
 from benchmark.verify.record import record
 from benchmark.verify.subject import Subject
 from submissions import STEM, copy, edit_result, edit_text, forge, honest, result_path  # noqa: F401
@@ -104,14 +104,42 @@ def test_a_counter_claim_lowers_the_robust_number(honest: Path, tmp_path: Path) 
     subject = Subject(folder)
     verdict = verify_submission(subject, rerun=False)
     assert verdict.accepted, verdict.words
-    (claim,) = rescored_claims(subject, Limits())
+    found = record(folder, verdict, by="test", day=date(2026, 1, 2), claims=rescored_claims(subject, Limits()))
+    (claim,) = found.credits(STEM)
     assert claim.robust_before == pytest.approx(1.0)
     assert claim.robust_after is not None
     assert claim.robust_after < 0.9
     assert claim.authors == ("Eve",)
-    found = record(folder, verdict, by="test", day=date(2026, 1, 2), claims=[claim])
-    assert found.strongest_claim(STEM) == claim
-    assert found.strongest_claim("another") is None
+    left = found.lowered_result(STEM)
+    assert left is not None
+    assert left.robust == claim.robust_after
+    assert left.budgets["2/255"] == 1.0, "a claim at 8/255 says nothing of smaller budgets"
+    assert left.budgets["8/255"] < 1.0
+    assert (found.lowered_result("another"), found.credits("another")) == (None, ())
+
+
+@isolated_here
+def test_evidence_of_a_stronger_attack_counts_as_the_harness_sees_it(honest: Path, tmp_path: Path) -> None:  # noqa: F811
+    """The attack is run again; what its finder writes down instead changes nothing."""
+    import pandas as pd
+
+    from benchmark.evidence import SCORE_COLUMNS, write_evidence
+
+    folder = copy(honest, tmp_path)
+    rows = pd.read_parquet(folder / "evidence" / f"{STEM}.parquet")
+    rows = rows[(rows["attack"] == "pgd_score_10") & (rows["epsilon"] == "8/255")]
+    _claim(folder, "8/255", {})
+    (folder / "counter" / "first" / "perturbation.safetensors").unlink()
+    with (folder / "counter" / "first" / "counter.toml").open("a") as file:
+        file.write('attack = "pgd_score_100"\n')
+    lies = rows.assign(attack="pgd_score_100", score=(1 - rows["label"]).astype("float32"))
+    write_evidence(folder / "counter" / "first" / "evidence.parquet", lies, SCORE_COLUMNS)
+    subject = Subject(folder)
+    assert verify_submission(subject, rerun=False).accepted
+    (claim,) = rescored_claims(subject, Limits())
+    assert set(claim.scores) == set(rows["sample_id"])
+    assert sorted(claim.scores.values()) != sorted(lies["score"].astype(float))
+    assert credit(claim).robust_after is not None
 
 
 def test_submit_is_atomic_and_refuses_to_overwrite(honest: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -21,6 +21,7 @@ app = cyclopts.App(
     result_action="return_value",
 )
 app.command("benchmark.cli.run:run", name="run", help="Evaluate detectors on a track.")
+app.command("benchmark.cli.runs:app", name="runs", help="Show, verify and clean up run folders.")
 app.command("benchmark.cli.listing:app", name="list", help="List detectors, attacks, data sets, metrics or tracks.")
 app.command("benchmark.cli.data:app", name="data", help="List, prepare, verify, audit and show data sets.")
 app.command("benchmark.cli.submit:submit", name="submit", help="Make a submission of a run, for a pull request.")

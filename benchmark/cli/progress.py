@@ -1,7 +1,8 @@
-"""Progress on stderr: a bar with rate and ETA on a terminal, plain lines elsewhere; stdout stays free for results."""
+"""Progress on stderr: a bar with rate and ETA on a terminal, plain lines elsewhere and in CI; stdout is for results."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def reporter(mode: str) -> Iterator[Progress]:
     """A progress callback ``(done, total, what)``; ``mode`` is auto, plain or off."""
     if mode == "off":
         yield lambda done, total, what: None
-    elif mode == "auto" and sys.stderr.isatty():
+    elif mode == "auto" and sys.stderr.isatty() and not os.environ.get("CI"):
         with _bar() as report:
             yield report
     else:

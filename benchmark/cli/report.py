@@ -19,14 +19,17 @@ def report(run: Path, /, *, shots: int | None = None, out: Path | None = None) -
     out
         Folder of report.md and report.html; default RUN/report.
     """
-    files = sorted(path for path in run.rglob("evidence/*.parquet") if not path.name.endswith(".pixel.parquet"))
+    found = sorted(run.rglob("evidence/*.parquet"))
+    files = [path for path in found if not path.name.endswith((".pixel.parquet", ".probe.parquet"))]
+    probed = [path for path in found if path.name.endswith(".probe.parquet")]
     if not files:
         raise UsageError(f"no evidence/*.parquet below {run}; give the folder that `trustad run` wrote")
     import pandas as pd
 
-    from benchmark.evidence import read_scores
+    from benchmark.evidence import read_probes, read_scores
     from benchmark.report.claims import sections
     from benchmark.report.render import write_report
 
     evidence = pd.concat([read_scores(path) for path in files], ignore_index=True)
-    print(write_report(sections(evidence, shots), out or run / "report"))
+    probes = pd.concat([read_probes(path) for path in probed], ignore_index=True) if probed else None
+    print(write_report(sections(evidence, shots, probes=probes), out or run / "report"))

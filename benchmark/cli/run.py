@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from benchmark.cli.options import resolve_device, use_weights_dir
+from benchmark.cli.options import resolve_device, stopping_in_order, use_weights_dir
 from benchmark.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def run(
     out: Path | None = None,
     dry_run: bool = False,
     progress: Literal["auto", "plain", "off"] = "auto",
+    log: Path | None = None,
     json_summary: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Evaluate detectors on a track. The same command again runs only what is missing.
@@ -58,7 +59,7 @@ def run(
     seeds
         Comma-separated support seeds of the track, e.g. 0,1.
     attack
-        Attack of the track, repeatable; default: all.
+        Attack or probe of the track, repeatable; default: all.
     epsilon
         Budget of the track such as 2/255, repeatable; default: all.
     limit
@@ -78,12 +79,17 @@ def run(
     dry_run
         Print the plan and stop.
     progress
-        Progress on stderr: a bar on a terminal, plain lines elsewhere.
+        Progress on stderr: a bar on a terminal, plain lines elsewhere and in CI.
+    log
+        Append one JSON line per event to this file.
     json_summary
         Print the summary as JSON on stdout.
     """
     use_weights_dir(weights_dir)
+    from benchmark.cli.progress import reporter
+    from benchmark.eventlog import event_log
     from benchmark.planner import Selection
+    from benchmark.session import run_track
     from benchmark.tracks import load_track
 
     grid = load_track(track)
@@ -94,7 +100,11 @@ def run(
         categories=tuple(category or ()),
         shots=_integers("--shots", shots, {n for tier in grid.tiers for n in tier.shots}),
         seeds=_integers("--seeds", seeds, {n for tier in grid.tiers for n in tier.seeds}),
-        attacks=_members("--attack", attack, {name for tier in grid.tiers for name in tier.attacks}),
+        attacks=_members(
+            "--attack",
+            attack,
+            {name for tier in grid.tiers for name in tier.attacks} | {probe.name for probe in grid.probes},
+        ),
         epsilons=_budgets(epsilon, {n for tier in grid.tiers for n in tier.epsilons}),
         limit=limit,
         backbone=backbone,
@@ -105,24 +115,17 @@ def run(
         raise UsageError(f"--limit {limit}: give a whole number of at least 1")
     if dry_run:
         return _dry_run(track, selection, folder, as_json=json_summary)
-    return _execute(track, selection, folder, executor, progress, as_json=json_summary)
-
-
-def _execute(track: str, selection: Selection, folder: Path, executor: str, progress: str, *, as_json: bool) -> int:
-    from benchmark.cli.progress import reporter
-    from benchmark.session import run_track, summary_line
-    from benchmark.tracks import load_track
-
-    with reporter(progress) as report:
-        summary = run_track(load_track(track), selection, folder, executor_name=executor, progress=report)
-    if as_json:
-        print(summary_line(summary))
+    with reporter(progress) as report, event_log(log) as events, stopping_in_order():
+        summary = run_track(grid, selection, folder, executor_name=executor, progress=report, log=events)
+    if json_summary:
+        print(json.dumps(summary.figures()))
     else:
         _print_summary(summary)
     return 1 if summary.failed or any(f.kind == "failed" for r in summary.results for f in r.result.failures) else 0
 
 
 def _print_summary(summary: Summary) -> None:
+    figures = summary.figures()
     for entry in summary.results:
         print(_result_line(entry.result), f"-> {entry.path}")
         for failure in entry.result.failures:
@@ -131,6 +134,8 @@ def _print_summary(summary: Summary) -> None:
     print(
         f"{summary.done} cells computed, {summary.skipped} already there, {summary.failed} failed"
         + (f", {summary.corrupt} damaged and redone" if summary.corrupt else "")
+        + (f", {summary.halved} with halved batches" if summary.halved else "")
+        + f"; {summary.passes} passes, {summary.images:,} images, {figures['images_per_second']:.1f} images/s"
         + f"; {summary.seconds:.1f} s, peak memory {summary.peak_memory / 1e9:.2f} GB"
     )
 
@@ -175,7 +180,7 @@ def _plan_rows(plan: Plan) -> list[dict[str, object]]:
         {
             "dataset": job.dataset,
             "category": job.category,
-            "attack": part.attack or "clean",
+            "attack": part.probe[0] if part.probe else part.attack or "clean",
             "source": part.source.label if part.source else None,
             "epsilons": list(part.epsilons),
             "images": len(part.samples),

@@ -114,10 +114,10 @@ def verify(
         from datetime import datetime, timezone
 
         from benchmark.isolation import Limits
-        from benchmark.verify.counter import rescored_claims
+        from benchmark.verify.counter_rescore import rescored_claims
         from benchmark.verify.record import record as write
 
-        claims = list(rescored_claims(subject, Limits()))
+        claims = rescored_claims(subject, Limits())
         write(path, verdict, by=by, day=datetime.now(timezone.utc).date(), claims=claims)
     return 0 if verdict.accepted else 1
 

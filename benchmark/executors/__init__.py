@@ -13,11 +13,13 @@ from benchmark.errors import UnknownNameError, UsageError
 from benchmark.registry import load_attribute
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from benchmark.jobs import Job
     from benchmark.pass_run import CellFailure
     from benchmark.store import Cell
 
-    Executor = Callable[[Sequence[Job], Mapping[str, Cell]], Iterator[Cell | CellFailure]]
+    Executor: TypeAlias = Callable[[Sequence[Job], Mapping[str, Cell]], Iterator[Cell | CellFailure]]
 
 EXECUTORS = {"local": "benchmark.executors.local:execute", "ray": "benchmark.executors.ray:execute"}
 

@@ -45,6 +45,7 @@ METRICS: Registry[Metric] = Registry(
         "augrc": "benchmark.metrics.uncertainty:AUGRC",
         "coverage": "benchmark.metrics.uncertainty:COVERAGE",
         "set_size": "benchmark.metrics.uncertainty:SET_SIZE",
+        "support_coverage": "benchmark.metrics.uncertainty:SUPPORT_COVERAGE",
         "pixel_auroc": "benchmark.metrics.pixel:PIXEL_AUROC",
         "pixel_average_precision": "benchmark.metrics.pixel:PIXEL_AVERAGE_PRECISION",
         "pixel_f1_max": "benchmark.metrics.pixel:PIXEL_F1_MAX",

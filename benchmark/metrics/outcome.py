@@ -26,6 +26,7 @@ Needs = Literal[
     "selective",  # f(errors, confidence)
     "entropies",  # f(clean, attacked, folds): entropies of the same images
     "sets",  # f(labels, sets): prediction sets, bool [n, 2]
+    "p_values",  # f(labels, p_values, alpha)
     "pixels",  # f(histograms)
 ]
 

@@ -6,7 +6,7 @@ normal and defect pixels are taken as evenly mixed; this keeps the values within
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Concatenate, ParamSpec
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import integrate, ndimage
 
 from benchmark.errors import ContractError
-from benchmark.metrics.outcome import Bools, Floats, Ints, Metric, MetricOutcome
+from benchmark.metrics.outcome import Floats, Ints, Metric, MetricOutcome
 
 BINS = 1024
 EIGHT_CONNECTED = np.ones((3, 3), dtype=np.int8)
@@ -65,21 +65,6 @@ def _bin(values: npt.NDArray[np.floating], lo: float, hi: float) -> Ints:
         return np.where(values > lo, BINS - 1, 0).astype(np.int64)
     scaled = (values.astype(np.float64) - lo) * (BINS / (hi - lo))
     return np.clip(scaled, 0, BINS - 1).astype(np.int64)
-
-
-def stack_histograms(
-    images: Sequence[tuple[Histogram, Histogram]], labels: Sequence[int], lo: float, hi: float
-) -> PixelHistograms:
-    """Join the histograms of images; anomalous images (label 1) without any region are excluded and counted."""
-    kept = [image for image, label in zip(images, labels, strict=True) if not label or len(image[1])]
-    empty = np.zeros((0, BINS), dtype=np.int32)
-    return PixelHistograms(
-        lo,
-        hi,
-        np.stack([normal for normal, _ in kept]) if kept else empty,
-        np.concatenate([empty, *(regions for _, regions in kept)]),
-        excluded=len(images) - len(kept),
-    )
 
 
 def _histogram_metric(
@@ -152,22 +137,6 @@ def area_to_limit(fpr: Floats, overlap: Floats, limit: float) -> float:
     edge = np.interp(limit, x[inside - 1 : inside + 1], y[inside - 1 : inside + 1])
     area = integrate.trapezoid(np.append(y[:inside], edge), np.append(x[:inside], limit))
     return float(area / limit)
-
-
-def aupro_exact(maps: Floats, masks: Bools, fpr_limit: float = 0.3) -> MetricOutcome:
-    """AUPRO of maps [n, H, W] at every distinct value: for parity with the literature, not recomputable."""
-    structure = np.zeros((3, 3, 3), dtype=np.int8)
-    structure[1] = EIGHT_CONNECTED
-    region, count = ndimage.label(masks, structure=structure)
-    sizes = np.bincount(region.ravel(), minlength=count + 1)
-    if count == 0 or sizes[0] == 0:
-        return MetricOutcome(None, maps.size, "no defect pixels" if count == 0 else "no normal pixels")
-    order = np.argsort(-maps.ravel(), kind="stable")
-    label, value = region.ravel()[order], maps.ravel()[order]
-    last = np.append(np.flatnonzero(np.diff(value)), value.size - 1)
-    fpr = np.cumsum(label == 0)[last] / sizes[0]
-    overlap = np.cumsum(np.where(label > 0, 1 / (sizes[label] * count), 0.0))[last]
-    return MetricOutcome(area_to_limit(fpr, overlap, fpr_limit), maps.size)
 
 
 PIXEL_AUROC = Metric("pixel_auroc", 1, True, (0, 1), "pixel", "pixels", "P(s+ > s-) + ties/2", pixel_auroc)

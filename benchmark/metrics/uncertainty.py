@@ -15,6 +15,7 @@ from benchmark.metrics.outcome import (
     Metric,
     MetricOutcome,
     as_labels,
+    degenerate,
     missing_label,
     non_finite,
 )
@@ -111,6 +112,18 @@ def set_size(labels: npt.ArrayLike, sets: npt.NDArray[np.bool_]) -> MetricOutcom
     return _on_sets(labels, sets, lambda positive: sets.sum(axis=1))
 
 
+def support_coverage(labels: npt.ArrayLike, p_values: npt.ArrayLike, alpha: float) -> MetricOutcome:
+    """Share of normal samples whose conformal p-value [n] is above ``alpha``; needs both labels.
+
+    Exchangeable normal samples are covered with probability at least 1 - ``alpha``.
+    """
+    positive, values = as_labels(labels), np.asarray(p_values, dtype=np.float64)
+    reason = degenerate(positive, values)
+    if reason is not None:
+        return MetricOutcome(None, positive.size, reason)
+    return MetricOutcome(float(np.mean(values[~positive] > alpha)), positive.size)
+
+
 def _on_sets(
     labels: npt.ArrayLike, sets: npt.NDArray[np.bool_], value: Callable[[Bools], npt.NDArray[np.bool_ | np.integer]]
 ) -> MetricOutcome:
@@ -140,3 +153,6 @@ AURC = Metric("aurc", 1, False, (0, 1), "image", "selective", "mean_k errors_k /
 AUGRC = Metric("augrc", 1, False, (0, 1), "image", "selective", "mean_k errors_k / n", augrc)
 COVERAGE = Metric("coverage", 1, None, (0, 1), "image", "sets", "P(y in set)", coverage)
 SET_SIZE = Metric("set_size", 1, None, (0, 2), "image", "sets", "mean |set|", set_size)
+SUPPORT_COVERAGE = Metric(
+    "support_coverage", 1, None, (0, 1), "image", "p_values", "P(p-value of a normal > 1/(k+1))", support_coverage
+)

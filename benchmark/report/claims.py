@@ -11,12 +11,16 @@ from benchmark.calibration.calibrators import CALIBRATORS
 from benchmark.episode_scores import episodes_of
 from benchmark.errors import NotApplicableError
 from benchmark.report.study import HEADLINE, METRICS, RAW, Estimate, Study, study_of
+from benchmark.result_rows import ProbeValue
+from benchmark.scoring_probes import probe_values
 from benchmark.statistics.bootstrap import RESAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTROLS = ("sign_noise", "uniform_noise")
+CONTROLS = ("sign_noise", "uniform_noise", "gaussian_noise")
+NO_BUDGET = "255/255"
+"""Every image lies in that ball: natural corruptions, which are no attacks."""
 LOSSES = ("ECE", "NLL", "Brier")
 GOALS: dict[str, bool | None] = {"two_sided": None, "evasion": True, "false_alarm": False}
 
@@ -75,7 +79,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The report on one detector and data set; ``missing`` says why there is nothing to report, where there is not."""
+    """The report on one detector and data set; ``missing`` says why there is nothing to report, where there is not.
+
+    ``natural`` holds corruptions, ``probes`` the macro means of the experiments beside the grid.
+    """
 
     detector: str
     dataset: str
@@ -84,8 +91,10 @@ class Section:
     categories: tuple[str, ...]
     images: int
     drops: tuple[Drop, ...]
+    natural: tuple[Drop, ...]
     calibrations: tuple[Calibration, ...]
     flags: tuple[Flag, ...]
+    probes: tuple[ProbeValue, ...]
     missing: str | None
 
     @property
@@ -154,25 +163,36 @@ def _verdict(holds: int, total: int) -> str:
     return "Yes" if holds == total else "Partly"
 
 
-def sections(evidence: pd.DataFrame, shots: int | None = None, resamples: int = RESAMPLES) -> list[Section]:
+def sections(
+    evidence: pd.DataFrame,
+    shots: int | None = None,
+    resamples: int = RESAMPLES,
+    probes: pd.DataFrame | None = None,
+) -> list[Section]:
     """One section per detector and data set of `scores` evidence (PROTOCOL section 8), at one support size.
 
     Args:
         evidence: Any number of detectors and data sets.
         shots: Support size; default: the one with most attack conditions.
         resamples: Bootstrap resamples of the intervals.
+        probes: `probes` evidence of the same runs.
 
     Raises:
         NotApplicableError: ``shots`` is not in the evidence, or a category lacks a label.
     """
     found = []
     for (detector, dataset), rows in evidence.groupby(["detector", "dataset"], sort=True):
-        study = study_of(episodes_of(rows), str(dataset), resamples, shots)
-        found.append(_section(str(detector), study))
+        episodes = episodes_of(rows)
+        study = study_of(episodes, str(dataset), resamples, shots)
+        values: tuple[ProbeValue, ...] = ()
+        if probes is not None:
+            mine = probes[(probes["detector"] == detector) & (probes["dataset"] == dataset)]
+            values = tuple(v for v in probe_values(mine, episodes, str(dataset)) if v.category is None)
+        found.append(_section(str(detector), study, values))
     return found
 
 
-def _section(detector: str, study: Study) -> Section:
+def _section(detector: str, study: Study, probes: tuple[ProbeValue, ...]) -> Section:
     drops: list[Drop] = []
     calibrations: list[Calibration] = []
     flags: list[Flag] = []
@@ -188,9 +208,11 @@ def _section(detector: str, study: Study) -> Section:
         seeds=study.seeds,
         categories=study.categories,
         images=sum(len(e.ids) for e in study.episodes if e.seed == study.seeds[0]),
-        drops=tuple(drops),
+        drops=tuple(d for d in drops if d.epsilon != NO_BUDGET),
+        natural=tuple(d for d in drops if d.epsilon == NO_BUDGET),
         calibrations=tuple(calibrations),
-        flags=tuple(flags),
+        flags=tuple(f for f in flags if f.epsilon != NO_BUDGET),
+        probes=tuple(v for v in probes if v.shots == study.episodes[0].shots),
         missing=missing,
     )
 

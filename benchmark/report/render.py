@@ -12,6 +12,7 @@ from benchmark.jsonio import atomic_write
 from benchmark.report.claims import LOSSES, Section, interval
 from benchmark.report.figures import TEMPLATES, line_chart
 from benchmark.report.study import METRICS, Estimate
+from benchmark.result_rows import ProbeValue
 
 TITLE = "Do the claims hold? Robustness, calibration and uncertainty"
 
@@ -56,6 +57,23 @@ def figures(section: Section) -> dict[str, Markup]:
     }
 
 
+UNITS = {
+    "support_poison": "grey levels",
+    "universal": "grey levels",
+    "continuous_l2": "(L2)",
+    "continuous_linf": "grey levels",
+    "smoothing": "(sigma)",
+}
+
+
+def _figure_of(value: ProbeValue) -> str:
+    """``0.123 [0.045, 0.210]``, without an interval where there is none, or the reason."""
+    if value.value is None:
+        return str(value.reason)
+    limits = "" if value.low is None or value.high is None else f" [{value.low:.3f}, {value.high:.3f}]"
+    return f"{value.value:.3f}{limits}"
+
+
 def _context(sections: Sequence[Section]) -> dict[str, object]:
     return {
         "title": TITLE,
@@ -63,5 +81,7 @@ def _context(sections: Sequence[Section]) -> dict[str, object]:
         "metrics": METRICS,
         "losses": LOSSES,
         "show": interval,
+        "units": UNITS,
+        "figure_of": _figure_of,
         "figures": figures,
     }

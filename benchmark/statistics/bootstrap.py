@@ -9,14 +9,15 @@ are resampled together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import NotApplicableError
 from benchmark.keyed import keyed_uniforms
-from benchmark.metrics.outcome import Floats, MetricOutcome, as_labels
+from benchmark.metrics.outcome import Floats, as_labels
 from benchmark.metrics.ranking import Ties
 from benchmark.metrics.threshold import Confusion
 from benchmark.statistics.intervals import LEVEL, Interval
@@ -27,8 +28,14 @@ RESAMPLES = 1000  # for intervals
 
 
 def resample_counts(labels: npt.ArrayLike, key: str, resamples: int = RESAMPLES) -> Counts:
-    """How often each of n images is drawn, int32 [n, resamples]: with replacement, m - 1 of a label's m."""
-    positive = as_labels(labels)
+    """How often each of n images is drawn, read-only int32 [n, resamples]: with replacement, m - 1 of a label's m."""
+    return _drawn(as_labels(labels).tobytes(), key, resamples)
+
+
+@lru_cache(maxsize=64)
+def _drawn(labels: bytes, key: str, resamples: int) -> Counts:
+    """Drawn once for all conditions, shots and seeds of a category."""
+    positive = np.frombuffer(labels, np.bool_)
     counts = np.zeros((positive.size, resamples), dtype=np.int32)
     for label in (0, 1):
         members = np.flatnonzero(positive == bool(label))
@@ -37,6 +44,7 @@ def resample_counts(labels: npt.ArrayLike, key: str, resamples: int = RESAMPLES)
         cells = (np.arange(resamples)[:, None] * members.size + drawn).ravel()
         table = np.bincount(cells, minlength=resamples * members.size)
         counts[members] = table.reshape(resamples, members.size).T
+    counts.flags.writeable = False
     return counts
 
 
@@ -110,15 +118,6 @@ def confusion_replicates(labels: npt.ArrayLike, flagged: npt.NDArray[np.bool_], 
         anomalous=counts[positive].sum(axis=0),
         normal=counts[~positive].sum(axis=0),
     )
-
-
-def metric_replicates(
-    function: Callable[..., MetricOutcome], arrays: Sequence[npt.NDArray[np.generic]], counts: Counts
-) -> Floats:
-    """Any metric of arrays with n rows, recomputed on each resample's rows, [resamples]; NaN where it has no value."""
-    rows = (np.repeat(np.arange(len(counts)), column) for column in counts.T)
-    values = (function(*(array[drawn] for array in arrays)).value for drawn in rows)
-    return np.array([np.nan if value is None else value for value in values])
 
 
 def macro_mean(replicates: Sequence[Floats]) -> Floats:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import norm
 
 from benchmark.metrics.outcome import Floats, as_labels, degenerate
 from benchmark.metrics.ranking import Ties, placements
@@ -34,6 +32,9 @@ def auroc_interval(
     Returns:
         None where no AUROC exists, or one class has a single sample and A is neither 0 nor 1.
     """
+    from scipy.special import expit, logit
+    from scipy.stats import norm
+
     positive, values = as_labels(labels), np.asarray(scores, dtype=np.float64)
     if degenerate(positive, values) is not None:
         return None

@@ -49,6 +49,20 @@ class Tier(_Data):
     subset_categories: Positive | None = None
 
 
+class Probe(_Data):
+    """An experiment beside the grid, with a table of its own and no rank (see `benchmark.probes`).
+
+    ``values`` are its budgets, radii or noise levels; (0,) where it has none. Subsets are those of a `Tier`.
+    """
+
+    name: str
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    values: tuple[float, ...] = (0.0,)
+    subset_per_class: Positive | None = None
+    subset_categories: Positive | None = None
+
+
 class Track(_Data):
     """A fixed grid. See PROTOCOL.md section 3 for the tiers and docs/protocol.md for the words."""
 
@@ -64,6 +78,7 @@ class Track(_Data):
     detectors: tuple[str, ...]
     datasets: tuple[TrackDataset, ...]
     tiers: tuple[Tier, ...]
+    probes: tuple[Probe, ...] = ()
 
 
 def track_names() -> tuple[str, ...]:

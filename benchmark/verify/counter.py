@@ -2,8 +2,10 @@
 
     submissions/<slug>/counter/<id>/counter.toml               who, against which result: `CounterClaim`
                                     perturbation.safetensors   sample id -> int8 [3, h, w], added to the canonical image
+                                    or evidence.parquet        scores that a stronger attack of this program reached
 
-Perturbations only, never images, whose licences may forbid it. Every image that is not named stays clean.
+Never images, whose licences may forbid it. Every image that is not named stays clean. `counter_rescore` scores the
+images, or runs the attack, again: only what the harness has seen itself lowers a row.
 """
 
 from __future__ import annotations
@@ -13,23 +15,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import Field, StringConstraints, ValidationError
 from torch import Tensor
 
-from benchmark.errors import NotApplicableError, ResultError
-from benchmark.isolation import Limits
+from benchmark.errors import ResultError
+from benchmark.evidence import read_scores
 from benchmark.jsonio import canonical_json
-from benchmark.results import Count, Epsilon, MetricValue, Name, Strict, Text
-from benchmark.scoring import Rules, score_evidence
-from benchmark.submission import CounterRecord, Line
+from benchmark.result_rows import Count, Epsilon, Name, Strict, Text
+from benchmark.submission import Line
 from benchmark.types import Dataset
 from benchmark.verify.data import opened
 from benchmark.verify.reading import check_plain
-from benchmark.verify.rerun import EpisodeRows, episodes_in, fit, served_detector
-from benchmark.verify.served import Served
+from benchmark.verify.rerun import REPEATED, EpisodeRows, episodes_in
 from benchmark.verify.subject import Entry, Subject
+from benchmark.workbench import build_attack
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,6 +44,7 @@ class CounterClaim(Strict):
         result: Stem of the attacked result.
         authors: Who found it; the board credits them.
         method: How, in one line; ``code_url`` may say more.
+        attack: With evidence: the attack of this program that gave it, such as ``pgd_score_100``.
     """
 
     schema_version: Annotated[int, Field(ge=1, le=1)]
@@ -54,6 +55,7 @@ class CounterClaim(Strict):
     epsilon: Epsilon
     authors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=20)]
     method: Line
+    attack: Name | None = None
     code_url: Annotated[str, StringConstraints(pattern=r"^https://[^\s<>\"'\\]{1,500}$")] | None = None
     notes: Text = ""
 
@@ -64,10 +66,13 @@ def check_counter_claims(subject: Subject) -> str:
     for folder in folders:
         claim = load_claim(folder)
         entry = attacked_entry(subject, folder, claim)
+        if claim.attack is not None:
+            claimed_scores(folder, claim, entry)
+            continue
         deltas = load_perturbation(folder, claim, entry)
         dataset = opened(entry, subject)
         if dataset is not None:
-            list(_images(folder, entry, dataset, claim, deltas))
+            list(perturbed_images(folder, attacked_episode(entry, dataset, claim), deltas))
     return f"{len(folders)} counter-claims"
 
 
@@ -122,9 +127,7 @@ def load_perturbation(folder: Path, claim: CounterClaim, entry: Entry) -> dict[s
         deltas: dict[str, Tensor] = load((folder / "perturbation.safetensors").read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
         raise ResultError(f"{where}: perturbation.safetensors cannot be read ({type(error).__name__})") from error
-    scores = entry.scores
-    mine = scores[(scores["category"] == claim.category) & (scores["shots"] == claim.shots)]
-    known = set(mine[mine["seed"] == claim.seed]["sample_id"])
+    known = _labels(claim, entry)
     if not deltas:
         raise ResultError(f"{where}: no perturbations")
     for name, delta in deltas.items():
@@ -137,12 +140,50 @@ def load_perturbation(folder: Path, claim: CounterClaim, entry: Entry) -> dict[s
     return deltas
 
 
-def _images(
-    folder: Path, entry: Entry, dataset: Dataset, claim: CounterClaim, deltas: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Tensor]]:
+def claimed_scores(folder: Path, claim: CounterClaim, entry: Entry) -> dict[str, float]:
+    """Scores of a claim's evidence, by sample id.
+
+    Raises:
+        ResultError: If the attack cannot be repeated by the harness, or a row is not of the claim's episode.
+    """
+    where = f"counter/{folder.name}"
+    if (folder / "perturbation.safetensors").exists():
+        raise ResultError(f"{where}: perturbations need no attack; hand in one of the two")
+    card = build_attack(str(claim.attack)).card
+    if card.knowledge not in REPEATED or card.uses_masks or card.norm != "Linf":
+        raise ResultError(f"{where}: the harness cannot repeat {claim.attack} by itself; hand in perturbations")
+    rows = read_scores(folder / "evidence.parquet")
+    result = entry.result
+    stated: dict[str, object] = {
+        "dataset": result.dataset.name,
+        "detector": result.detector.name,
+        "attack": claim.attack,
+    }
+    stated |= {"category": claim.category, "shots": claim.shots, "seed": claim.seed}
+    stated |= {"attack": claim.attack, "goal": "two_sided", "epsilon": claim.epsilon}
+    for name, value in stated.items():
+        if not (rows[name] == value).all():
+            raise ResultError(f"{where}: evidence.parquet: {name} must be {value!r} in every row")
+    known = _labels(claim, entry)
+    for name, label in zip(rows["sample_id"], rows["label"], strict=True):
+        if known.get(name) != label:
+            raise ResultError(f"{where}: {name[:80]!r} with label {label} is no query image of that episode")
+    if rows.empty:
+        raise ResultError(f"{where}: no scores")
+    return dict(zip(rows["sample_id"], rows["score"].astype(float), strict=True))
+
+
+def _labels(claim: CounterClaim, entry: Entry) -> dict[str, int]:
+    """Labels of the query images of the claim's episode, by sample id."""
+    scores = entry.scores
+    mine = scores[(scores["category"] == claim.category) & (scores["shots"] == claim.shots)]
+    mine = mine[(mine["seed"] == claim.seed) & mine["attack"].isna()]
+    return dict(zip(mine["sample_id"], mine["label"].tolist(), strict=True))
+
+
+def perturbed_images(folder: Path, episode: EpisodeRows, deltas: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Sample ids with their perturbed images, range checked."""
-    wanted = next(e for e in episodes_in(entry, dataset) if _is_of(e, claim))
-    for sample, image in zip(wanted.samples, wanted.images, strict=True):
+    for sample, image in zip(episode.samples, episode.images, strict=True):
         if sample.id not in deltas:
             continue
         delta = deltas[sample.id]
@@ -154,65 +195,7 @@ def _images(
         yield sample.id, changed.to(torch.uint8)
 
 
-def _is_of(episode: EpisodeRows, claim: CounterClaim) -> bool:
-    return (episode.category, episode.shots, episode.seed) == (claim.category, claim.shots, claim.seed)
-
-
-def rescored_claims(subject: Subject, limits: Limits) -> Iterator[CounterRecord]:
-    """Every counter-claim with the robust number that its images leave, the detector run in isolation.
-
-    Raises:
-        NotApplicableError: If the data are not at hand.
-        ContractError: If the detector fails.
-    """
-    for folder in claim_folders(subject):
-        claim = load_claim(folder)
-        entry = attacked_entry(subject, folder, claim)
-        dataset = opened(entry, subject)
-        if dataset is None:
-            raise NotApplicableError(f"counter/{folder.name}: the data set is not here; say where with --data-root")
-        images = dict(_images(folder, entry, dataset, claim, load_perturbation(folder, claim, entry)))
-        episode = next(e for e in episodes_in(entry, dataset) if _is_of(e, claim))
-        with served_detector(subject, entry, limits) as served:
-            fit(entry, dataset, served, episode)
-            scores = _scores(served, images)
-        before, after = robust_values(entry, claim, scores)
-        yield CounterRecord(
-            id=folder.name,
-            result=claim.result,
-            authors=claim.authors,
-            method=claim.method,
-            epsilon=claim.epsilon,
-            images=len(images),
-            robust_before=before.value,
-            robust_after=after.value,
-        )
-
-
-def _scores(served: Served, images: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: float(served(image[None].float() / 255.0).score[0]) for name, image in images.items()}
-
-
-def robust_values(entry: Entry, claim: CounterClaim, scores: Mapping[str, float]) -> tuple[MetricValue, MetricValue]:
-    """R from the evidence, and with a claim's scores as one more full-coverage attack (other images stay clean)."""
-    import pandas as pd
-
-    name = "counter"
-    clean = entry.scores[entry.scores["attack"].isna() & (entry.scores["shots"] == claim.shots)].copy()
-    here = (clean["category"] == claim.category) & (clean["seed"] == claim.seed)
-    clean["score"] = [
-        scores.get(sample, own) if hit else own
-        for sample, own, hit in zip(clean["sample_id"], clean["score"], here, strict=True)
-    ]
-    clean["score"] = clean["score"].astype(np.float32)
-    clean["attack"], clean["goal"], clean["epsilon"] = name, "two_sided", claim.epsilon
-    frame = pd.concat([entry.scores, clean], ignore_index=True)
-    rules = entry.rules
-    more = Rules(
-        rules.dataset, rules.ranked_shots, rules.ranked_epsilons, rules.full_coverage | {name}, rules.has_normals
-    )
-    return _robust(score_evidence(entry.scores, None, rules).values), _robust(score_evidence(frame, None, more).values)
-
-
-def _robust(values: tuple[MetricValue, ...]) -> MetricValue:
-    return next(v for v in values if v.metric == "robust_score")
+def attacked_episode(entry: Entry, dataset: Dataset, claim: CounterClaim) -> EpisodeRows:
+    """The episode that a claim is about, with its images."""
+    wanted = (claim.category, claim.shots, claim.seed)
+    return next(e for e in episodes_in(entry, dataset) if (e.category, e.shots, e.seed) == wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.audit import audit
+from benchmark.audit import CategoryAudit, audit
 from benchmark.episodes import sample_episode
 from benchmark.errors import DataError, NotApplicableError, ResultError, TrustADError
 from benchmark.registry import DATASETS
@@ -10,6 +10,9 @@ from benchmark.results import CategoryRef, load_result
 from benchmark.types import Dataset, Manifest
 from benchmark.verify.grid import asked_categories, limit_of
 from benchmark.verify.subject import Entry, Subject
+
+SHORTCUT_TOLERANCE = 0.01
+"""Trivial statistics of images that another decoder read may differ in the last bits."""
 
 
 def check_data(subject: Subject) -> str:
@@ -71,10 +74,15 @@ def _check_entry(entry: Entry, dataset: Dataset) -> None:
     manifest = indexed(entry, dataset)
     if manifest.digest != entry.result.dataset.manifest_digest:
         raise ResultError(f"{entry.path.name}: the manifest digest is not that of {dataset.info.name} here")
-    warnings = {found.category: found.warning for found in audit(dataset, manifest)}
+    audits = {found.category: found for found in audit(dataset, manifest)}
     for category in entry.result.dataset.categories:
-        if category.warnings != tuple(text for text in [warnings.get(category.name)] if text):
-            raise ResultError(f"{entry.path.name}: {category.name}: its warnings are {warnings.get(category.name)}")
+        found = audits.get(category.name, CategoryAudit(category.name, {}))
+        if category.warnings != tuple(text for text in [found.warning] if text):
+            raise ResultError(f"{entry.path.name}: {category.name}: its warnings are {found.warning}")
+        if category.shortcuts.keys() != found.auroc.keys() or any(
+            abs(category.shortcuts[name] - value) > SHORTCUT_TOLERANCE for name, value in found.auroc.items()
+        ):
+            raise ResultError(f"{entry.path.name}: {category.name}: other figures of the shortcut audit")
         try:
             _check_category(entry, dataset, manifest, category)
         except TrustADError as error:

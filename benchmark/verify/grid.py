@@ -9,9 +9,10 @@ from itertools import product
 from typing import Any, cast
 
 from benchmark.errors import ResultError
+from benchmark.jobs import PROBES
 from benchmark.registry import DATASETS
 from benchmark.results import Failure, RunResult
-from benchmark.tracks import Track
+from benchmark.tracks import Probe, Tier, Track
 from benchmark.types import keyed_seed
 from benchmark.verify.subject import Entry, Subject
 from benchmark.workbench import build_attack
@@ -49,7 +50,37 @@ def check_grid(subject: Subject) -> str:
         for failure in result.failures:
             _check_excuse(name, failure, result)
         _check_counts(entry, found, wanted)
+        _check_probes(entry)
     return f"{cells} cells, none missing"
+
+
+def _check_probes(entry: Entry) -> None:
+    """Every experiment beside the grid is there, or a failure says why not; none is foreign to the track."""
+    result, rows = entry.result, entry.probes
+    columns = ["probe", "value", "category", "shots", "seed"]
+    found = set() if rows is None else set(rows[columns].drop_duplicates().itertuples(index=False, name=None))
+    present = [c.name for c in result.dataset.categories]
+    wanted = {
+        (probe.name, value, category, shots, seed)
+        for probe in entry.track.probes
+        for category in chosen_categories(probe, asked_categories(entry), present)
+        for value, shots, seed in product(probe.values, probe.shots, probe.seeds)
+    }
+    for name, value, category, shots, seed in sorted(found - wanted):
+        raise ResultError(
+            f"{entry.path.name}: {name} {value:g} in {category}, {shots}-shot, seed {seed}: not in the track"
+        )
+    for name, value, category, shots, seed in sorted(wanted - found) if not result.track.restrictions else ():
+        if not any(_explains(f, (category, shots, seed, name, None)) for f in result.failures):
+            where = f"{category}, {shots}-shot, seed {seed}, {name} {value:g}"
+            raise ResultError(f"{entry.path.name}: {where} is missing, and no failure explains it")
+
+
+def chosen_categories(part: Tier | Probe, categories: Sequence[str], present: Sequence[str]) -> Sequence[str]:
+    """The categories of a part of the track: all, or a few hash-chosen ones of those ``present``, which have images."""
+    if part.subset_per_class is None:
+        return categories
+    return sorted(present, key=lambda name: keyed_seed("audit", name))[: part.subset_categories]
 
 
 def cells_of(entry: Entry) -> dict[CellKey, int]:
@@ -71,9 +102,7 @@ def wanted_cells(track: Track, categories: Sequence[str], present: Sequence[str]
         conditions: list[tuple[str | None, str | None]] = [
             (a, f"{n}/255") for a in tier.attacks for n in tier.epsilons
         ] or [(None, None)]
-        chosen: Sequence[str] = categories
-        if tier.subset_per_class is not None:
-            chosen = sorted(present, key=lambda name: keyed_seed("audit", name))[: tier.subset_categories]
+        chosen = chosen_categories(tier, categories, present)
         for key in product(chosen, tier.shots, tier.seeds, conditions):
             category, shots, seed, (attack, epsilon) = key
             wanted.setdefault((category, shots, seed, attack, epsilon), Wanted(tier.subset_per_class))
@@ -111,7 +140,7 @@ def _explains(failure: Failure, key: CellKey) -> bool:
 
 def _check_excuse(name: str, failure: Failure, result: RunResult) -> None:
     """`not_applicable` keeps a result complete, so only what the flags and the data set bear out may claim it."""
-    if failure.kind == "failed":
+    if failure.kind == "failed" or failure.attack in PROBES:
         return
     flags, dataset = result.detector.flags, result.dataset
     if failure.attack is None:
@@ -180,12 +209,12 @@ def check_rows(subject: Subject) -> str:
     """Rows speak of the result's own detector and data set, and images keep their label in all conditions."""
     for entry in subject.entries:
         name, scores, result = entry.path.name, entry.scores, entry.result
-        for frame in (scores, entry.pixels):
+        for frame in (scores, entry.pixels, entry.probes):
             if frame is None:
                 continue
             if set(frame["detector"]) != {result.detector.name} or set(frame["dataset"]) != {result.dataset.name}:
                 raise ResultError(f"{name}: evidence of another detector or data set")
-            if not set(frame["goal"].dropna()) <= {"two_sided"}:
+            if "goal" in frame and not set(frame["goal"].dropna()) <= {"two_sided"}:
                 raise ResultError(f"{name}: goals other than two_sided; the others are views of it")
         labels = scores.groupby("sample_id")["label"].nunique()
         if (labels > 1).any():

@@ -25,11 +25,12 @@ ALLOWED: dict[str, int] = {
     r"detector\.py": MAX_METADATA_BYTES,
     r"weights/[a-z0-9][a-z0-9_-]{0,60}\.safetensors": 50_000_000,
     rf"results/{_STEM}\.json": MAX_RESULT_BYTES,
-    rf"evidence/{_STEM}(\.pixel)?\.parquet": MAX_EVIDENCE_BYTES,
+    rf"evidence/{_STEM}(\.pixel|\.probe)?\.parquet": MAX_EVIDENCE_BYTES,
     r"gallery/gallery\.json": MAX_METADATA_BYTES,
     r"gallery/[a-z0-9][a-z0-9_-]{0,99}\.webp": MAX_GALLERY_BYTES,
     rf"{_CLAIM}/counter\.toml": MAX_METADATA_BYTES,
     rf"{_CLAIM}/perturbation\.safetensors": MAX_EVIDENCE_BYTES,
+    rf"{_CLAIM}/evidence\.parquet": MAX_EVIDENCE_BYTES,
 }
 """Every file that a submission may hold, as a pattern of its whole path, with its largest size in bytes."""
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ResultError
-from benchmark.evidence import read_pixels, read_scores
+from benchmark.evidence import read_pixels, read_probes, read_scores
 from benchmark.jsonio import digest_file
 from benchmark.results import RunResult, load_result
 from benchmark.submission import load_gallery, load_submission, load_verification
 from benchmark.verify.subject import Entry, Subject
 
+SUFFIXES = {"scores": "", "pixels": ".pixel", "probes": ".probe"}
+READERS = {"scores": read_scores, "pixels": read_pixels, "probes": read_probes}
 MARKUP: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("HTML", re.compile(r"<\s*[A-Za-z/!?]|&#|&[a-z]{2,8};")),
     ("a script address", re.compile(r"(?i)\b(javascript|vbscript)\s*:\s*\S|\bdata:[a-z]+/|\bfile://")),
@@ -36,7 +38,8 @@ def check_metadata(subject: Subject) -> str:
 
 def check_evidence_files(subject: Subject) -> str:
     """Every parquet file is decoded once in a process of limited memory, which may die of it."""
-    files = sorted((subject.folder / "evidence").resolve().glob("*.parquet"))
+    folder = subject.folder.resolve()
+    files = [*sorted(folder.glob("evidence/*.parquet")), *sorted(folder.glob("counter/*/evidence.parquet"))]
     program = [sys.executable, "-m", "benchmark.verify.guard", *map(str, files)]
     home = Path(__file__).resolve().parents[2]
     try:
@@ -69,19 +72,17 @@ def _entry(folder: Path, path: Path) -> Entry:
         raise ResultError(f"results/{path.name} holds {result.stem}; name it {result.stem}.json")
     found: dict[str, Path] = {}
     for file in result.evidence:
-        wanted = f"{result.stem}.parquet" if file.kind == "scores" else f"{result.stem}.pixel.parquet"
+        wanted = f"{result.stem}{SUFFIXES[file.kind]}.parquet"
         if file.file != wanted or file.kind in found:
             raise ResultError(f"{path.name}: its {file.kind} must be one file {wanted}, not {file.file}")
         found[file.kind] = _digested(folder / "evidence" / file.file, file.sha256)
     if "scores" not in found:
         raise ResultError(f"{path.name}: names no scores file; without evidence there is no row")
-    scores = read_scores(found["scores"])
-    pixels = read_pixels(found["pixels"]) if "pixels" in found else None
+    frames = {kind: READERS[kind](path) for kind, path in found.items()}
     for file in result.evidence:
-        rows = len(scores) if file.kind == "scores" else len(pixels) if pixels is not None else 0
-        if rows != file.rows:
-            raise ResultError(f"{file.file}: {rows:,} rows, the result says {file.rows:,}")
-    return Entry(path, result, scores, pixels)
+        if len(frames[file.kind]) != file.rows:
+            raise ResultError(f"{file.file}: {len(frames[file.kind]):,} rows, the result says {file.rows:,}")
+    return Entry(path, result, frames["scores"], frames.get("pixels"), frames.get("probes"))
 
 
 def _digested(path: Path, sha256: str) -> Path:

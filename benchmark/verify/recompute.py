@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from benchmark.diagnostics import validity_of
 from benchmark.errors import ResultError
-from benchmark.results import Check, RunResult, Strict, Validity
+from benchmark.result_rows import Strict
+from benchmark.results import RunResult, Validity
 from benchmark.scoring import Scored, score_evidence
-from benchmark.types import Card
 from benchmark.verify.subject import Entry, Subject
 
 RANK = frozenset({"auroc", "auroc_robust", "average_precision", "robust_score"})
 RANK_TOLERANCE = 1e-9
 TOLERANCE = 1e-6
-OF_THE_RUN = frozenset({"repeatable", "gradients"})
-TABLES = ("values", "replicates", "reliability", "entropy")
-Badge = Literal["green", "amber", "red"]
+TABLES = ("values", "replicates", "reliability", "entropy", "probes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ def check_numbers(subject: Subject) -> str:
     """
     count = 0
     for entry in subject.entries:
-        differences = list(compare(entry.result, score_evidence(entry.scores, entry.pixels, entry.rules)))
+        differences = list(compare(entry.result, score_evidence(entry.scores, entry.pixels, entry.rules, entry.probes)))
         if differences:
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise ResultError(f"{entry.path.name}: {differences[0]}{more}")
@@ -67,7 +65,18 @@ def _keyed(rows: Sequence[Strict]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         data = row.model_dump(mode="python")
-        names = ("metric", "calibrator", "category", "shots", "attack", "goal", "epsilon")
+        names = (
+            "probe",
+            "parameter",
+            "radius",
+            "metric",
+            "calibrator",
+            "category",
+            "shots",
+            "attack",
+            "goal",
+            "epsilon",
+        )
         key = " ".join(str(data[name]) for name in names if data.get(name) is not None)
         found[key if key not in found else f"{key} #{len(found)}"] = data
     return found
@@ -97,9 +106,9 @@ def _figure(value: object) -> str:
 
 
 def check_validity(subject: Subject) -> str:
-    """Every validity check that rests on evidence alone gives the same again; the badge is the worst of all.
+    """Every validity check from the evidence, the flags and the run's facts again; the badge is the worst of all.
 
-    The claims of the others (gradients, repeated calls) stand until a re-run.
+    The facts themselves (gradients, repeated calls) stand until a re-run.
     """
     for entry in subject.entries:
         if differences := list(compare_validity(entry.result.validity, recomputed_validity(entry))):
@@ -119,29 +128,6 @@ def compare_validity(claimed: Validity, computed: Validity) -> Iterator[Differen
 
 
 def recomputed_validity(entry: Entry) -> Validity:
-    """The badge from evidence and flags, by the function that the runner uses.
-
-    Checks ``OF_THE_RUN`` rest on more than evidence: their claims are taken over, and tested by the spot re-run.
-    """
-    detector = entry.result.detector
-    card = Card(
-        name=detector.family,
-        version=detector.version,
-        title=detector.title,
-        summary=detector.summary,
-        paper=detector.paper,
-        url=detector.url,
-        licence=detector.licence,
-        training_data=detector.training_data,
-        **detector.flags.model_dump(),
-    )
-    computed = validity_of(entry.scores, entry.result.attacks, {}, card)
-    claimed = {check.name: check for check in entry.result.validity.checks}
-    checks = tuple(claimed.get(c.name, c) if c.name in OF_THE_RUN else c for c in computed.checks)
-    return Validity(badge=badge_of(checks), checks=checks)
-
-
-def badge_of(checks: Sequence[Check]) -> Badge:
-    """The worst status; skipped counts as amber."""
-    found = {check.status for check in checks}
-    return "red" if "red" in found else "amber" if found & {"amber", "skipped"} else "green"
+    """The badge by the function that the runner uses."""
+    result = entry.result
+    return validity_of(entry.scores, result.attacks, result.validity.facts, result.detector.flags)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from benchmark.jsonio import atomic_write, digest_file, pretty_json
 from benchmark.results import PROTOCOL_VERSION
-from benchmark.submission import LADDER, CounterRecord, Verification, VerificationStep, load_verification
+from benchmark.submission import LADDER, Verification, VerificationStep, load_verification
 from benchmark.verify.checks import Verdict
+from benchmark.verify.counter_rescore import Rescored, credit, lowered
 
 
-def record(folder: Path, verdict: Verdict, *, by: str, day: date, claims: Sequence[CounterRecord] = ()) -> Verification:
+def record(folder: Path, verdict: Verdict, *, by: str, day: date, claims: Sequence[Rescored] = ()) -> Verification:
     """Write the rungs of a verdict; a rung reached earlier for the same files keeps its date.
 
     Args:
@@ -20,7 +21,7 @@ def record(folder: Path, verdict: Verdict, *, by: str, day: date, claims: Sequen
         verdict: Of `verify_submission`.
         by: Who vouches, e.g. the workflow's address.
         day: Today.
-        claims: Counter-claims that were re-scored.
+        claims: All counter-claims of the submission, re-scored.
     """
     results = {path.stem: digest_file(path) for path in sorted((folder / "results").glob("*.json"))}
     before = load_verification(folder)
@@ -29,14 +30,13 @@ def record(folder: Path, verdict: Verdict, *, by: str, day: date, claims: Sequen
     for name in verdict.steps:
         details = "; ".join(f"{f.check}: {f.status}, {f.detail}" for f in verdict.findings if f.rung == name)
         steps.setdefault(name, VerificationStep(step=name, date=day.isoformat(), by=by, detail=details[:1900]))
-    kept = {c.id: c for c in before.counter_claims} if before is not None and same else {}
-    kept |= {claim.id: claim for claim in claims}
     found = Verification(
         schema_version=1,
         protocol=PROTOCOL_VERSION,
         results=results,
         steps=tuple(steps[name] for name in LADDER if name in steps),
-        counter_claims=tuple(kept[name] for name in sorted(kept)),
+        counter_claims=tuple(map(credit, claims)),
+        lowered=tuple(lowered(claims)),
     )
     atomic_write(folder / "verification.json", pretty_json(found.model_dump(mode="json")))
     return found

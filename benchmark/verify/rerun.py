@@ -28,7 +28,7 @@ from benchmark.evidence import SCORE_COLUMNS
 from benchmark.isolation import Limits
 from benchmark.metrics.ranking import auroc
 from benchmark.perturb import perturb
-from benchmark.results import MetricValue
+from benchmark.result_rows import MetricValue
 from benchmark.scoring import score_evidence
 from benchmark.target import BoundTarget
 from benchmark.types import AttackBatch, CategoryInfo, Dataset, Sample, keyed_seed
@@ -136,7 +136,7 @@ def _evidence(entry: Entry, dataset: Dataset, served: Served) -> pd.DataFrame:
         _check_fresh(entry, served, episode, clean)
         parts.append(_rows(entry, episode, clean, None, None))
         for attack, epsilons in _attacks(entry, episode):
-            for epsilon, scores in _attacked(entry, served, episode, clean, attack, epsilons):
+            for epsilon, scores in attacked_scores(entry, served, episode, attack, epsilons):
                 parts.append(_rows(entry, episode, scores, attack, f"{epsilon}/255"))
     return pd.concat(parts, ignore_index=True)[SCORE_COLUMNS]
 
@@ -187,14 +187,19 @@ def _groups(order: Sequence[int], images: Sequence[Tensor], size: int = 10) -> I
 def _clean(served: Served, episode: EpisodeRows) -> np.ndarray:
     found = _scores(served, episode.images)
     scores = np.array([found[place] for place in range(len(episode.samples))])
-    rows = episode.rows[episode.rows["attack"].isna()]
-    claimed = dict(zip(rows["sample_id"], rows["score"].astype(float), strict=True))
+    claimed = _claimed_clean(episode)
     span = float(np.ptp(list(claimed.values())))
     for sample, score in zip(episode.samples, scores, strict=True):
         given = claimed[sample.id]
         if abs(score - given) > CLEAN_TOLERANCE * max(abs(given), span):
             raise ResultError(f"{sample.id}: clean score {given:.6g} in the evidence, {score:.6g} when run again")
     return scores
+
+
+def _claimed_clean(episode: EpisodeRows) -> dict[str, float]:
+    """Clean scores of the evidence, by sample id."""
+    rows = episode.rows[episode.rows["attack"].isna()]
+    return dict(zip(rows["sample_id"], rows["score"].astype(float), strict=True))
 
 
 def _check_twins(served: Served, episode: EpisodeRows, clean: np.ndarray) -> None:
@@ -247,9 +252,14 @@ def _attacks(entry: Entry, episode: EpisodeRows) -> Iterator[tuple[str, list[int
             yield str(attack), sorted({int(str(e).partition("/")[0]) for e in rows["epsilon"]})
 
 
-def _attacked(
-    entry: Entry, served: Served, episode: EpisodeRows, clean: np.ndarray, name: str, epsilons: Sequence[int]
+def attacked_scores(
+    entry: Entry, served: Served, episode: EpisodeRows, name: str, epsilons: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
+    """Budgets with the scores [n] of the episode's images under an attack; nothing if it does not apply.
+
+    Raises:
+        ResultError: If a white-box attack finds no gradients where the result says that it has them.
+    """
     attack = build_attack(name)
     draws = 1 if entry.result.detector.flags.deterministic else 8
     scores = {epsilon: np.zeros(len(episode.samples)) for epsilon in epsilons}
@@ -269,15 +279,16 @@ def _attacked(
             return
         dead[group] = target.dead.numpy()
     if attack.card.knowledge == "white_box":
-        _check_gradients(entry, episode, clean, dead)
+        _check_gradients(entry, episode, dead)
     yield from scores.items()
 
 
-def _check_gradients(entry: Entry, episode: EpisodeRows, clean: np.ndarray, dead: np.ndarray) -> None:
+def _check_gradients(entry: Entry, episode: EpisodeRows, dead: np.ndarray) -> None:
     """A row whose gradients are said to be alive must have them here too."""
     claimed = next((c.status for c in entry.result.validity.checks if c.name == "gradients"), "pass")
     labels = torch.tensor([s.label for s in episode.samples])
-    share = dead_share(torch.from_numpy(dead), torch.from_numpy(clean), labels)
+    clean = torch.tensor([_claimed_clean(episode)[s.id] for s in episode.samples])
+    share = dead_share(torch.from_numpy(dead), clean, labels)
     if claimed == "pass" and share > MAX_DEAD:
         raise ResultError(f"{episode.category}: {share:.0%} of the images have zero gradients when run again")
 

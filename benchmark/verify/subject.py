@@ -24,6 +24,7 @@ class Entry:
     result: RunResult
     scores: pd.DataFrame
     pixels: pd.DataFrame | None
+    probes: pd.DataFrame | None = None
 
     @cached_property
     def track(self) -> Track:

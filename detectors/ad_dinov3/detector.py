@@ -1,7 +1,8 @@
 """AD-DINOv3 as a detector: zero-shot inference with adapters that `trustad train ad_dinov3` made.
 
 Source: Yuan et al., 2025 (arXiv 2509.14084), 512 pixels. No trained adapters are public. The paper scores pixels only;
-the image scores are this project's, named in `IMAGE_SCORES`.
+the image scores are this project's, named in `IMAGE_SCORES`. The map comes as log odds of the published probability:
+the same order of pixels, but nothing saturates.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-import torch
 from torch import Tensor
 
 from benchmark.errors import NotApplicableError, WeightsError
@@ -31,6 +31,7 @@ from detectors.backbones import WEIGHTS_DIR, build
 from detectors.backbones.weights import WEIGHTS, check_digest, locate
 from detectors.cards import CARDS
 from detectors.clip.model import ARCHITECTURES, is_seeded, track_clip
+from detectors.clip.scoring import mean_log_odds
 from detectors.head import Head
 from detectors.options import one_of
 
@@ -48,10 +49,10 @@ IMAGE_SCORES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "map_top": _top,
     "map_max": lambda anomaly_map, image_logit: anomaly_map.flatten(1).amax(1),
     "global": lambda anomaly_map, image_logit: image_logit,
-    "global_map": lambda anomaly_map, image_logit: (torch.sigmoid(image_logit) + _top(anomaly_map, image_logit)) / 2,
+    "global_map": lambda anomaly_map, image_logit: (image_logit + _top(anomaly_map, image_logit)) / 2,
 }
-"""Image score [B] from map [B, S, S] and image logit [B]: mean of the top 1 % of the map, its maximum, the logit of
-the CLS token against the texts, or the mean of its probability and the top 1 %."""
+"""Image score [B] from map [B, S, S] and image logit [B], all log odds: mean of the top 1 % of the map, its
+maximum, the logit of the CLS token against the texts, or the mean of that logit and the top 1 %."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class FittedADDINOv3(Head):
         assert features.region is not None
         size = min(features.region[2:])
         maps = compute_maps(features, self.patch, self.cls, self.text, size)
-        anomaly_map = maps.calibration if self.calibrated_only else maps.cross_modal
+        anomaly_map = mean_log_odds(maps.cls_logits if self.calibrated_only else maps.text_logits)
         return Prediction(IMAGE_SCORES[self.image_score](anomaly_map, maps.image_logit), anomaly_map, features.region)
 
 

@@ -159,14 +159,24 @@ class Maps:
     """What the adapters say about a batch.
 
     Attributes:
-        cross_modal: CMCL map [B, S, S]: probability of the abnormal text, mean over layers.
-        calibration: AACM map [B, S, S]: sigmoid of the similarity of patch and CLS token, mean over layers.
+        text_logits: [L, B, S, S], abnormal minus normal logit of the patches.
+        cls_logits: [L, B, S, S], similarity of patch and CLS token.
         image_logit: [B], abnormal minus normal logit of the CLS tokens, mean over layers.
     """
 
-    cross_modal: Tensor
-    calibration: Tensor
+    text_logits: Tensor
+    cls_logits: Tensor
     image_logit: Tensor
+
+    @property
+    def cross_modal(self) -> Tensor:
+        """CMCL map [B, S, S]: probability of the abnormal text, mean over layers."""
+        return unsaturated_sigmoid(self.text_logits).mean(0)
+
+    @property
+    def calibration(self) -> Tensor:
+        """AACM map [B, S, S]: sigmoid of the similarity of patch and CLS token, mean over layers."""
+        return unsaturated_sigmoid(self.cls_logits).mean(0)
 
 
 def compute_maps(features: Features, patch: Tensor, cls: Tensor, text: Tensor, size: int) -> Maps:
@@ -184,16 +194,16 @@ def compute_maps(features: Features, patch: Tensor, cls: Tensor, text: Tensor, s
     contrast = text[..., 1, :] - text[..., 0, :]
     contrast = contrast.expand(len(features.maps[0]), -1)[..., None]  # [B, E, 1]
     assert features.cls is not None
-    cross_modal, calibration, image = [], [], []
+    texts, own_tokens, image = [], [], []
     for level, tokens in enumerate(features.maps):
         patches = normalize(leaky_relu(standardise(tokens) @ patch[level].T), dim=-1)  # [B, N, E]
         own = features.cls.chunk(len(features.maps), dim=1)[level]
         glob = normalize(leaky_relu(own @ cls[level].T), dim=-1)  # [B, E]
         shape = tokens.shape[1:3]
-        cross_modal.append(_probability(TEXT_SCALE * patches @ contrast, shape, size))
-        calibration.append(_probability(CALIBRATION_SCALE * patches @ glob[..., None], shape, size))
+        texts.append(_resized(TEXT_SCALE * patches @ contrast, shape, size))
+        own_tokens.append(_resized(CALIBRATION_SCALE * patches @ glob[..., None], shape, size))
         image.append(TEXT_SCALE * (glob[:, None] @ contrast).flatten())
-    return Maps(*(torch.stack(parts).mean(0) for parts in (cross_modal, calibration, image)))
+    return Maps(torch.stack(texts), torch.stack(own_tokens), torch.stack(image).mean(0))
 
 
 def standardise(tokens: Tensor) -> Tensor:
@@ -202,11 +212,10 @@ def standardise(tokens: Tensor) -> Tensor:
     return (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) + EPSILON)
 
 
-def _probability(logits: Tensor, shape: torch.Size, size: int) -> Tensor:
-    """Logits [B, h w, 1] -> probabilities [B, S, S]; resized before the sigmoid, corners aligned."""
+def _resized(logits: Tensor, shape: torch.Size, size: int) -> Tensor:
+    """Logits [B, h w, 1] -> [B, S, S], corners aligned; resized before any sigmoid."""
     grid = logits.float().reshape(-1, 1, *shape)
-    resized = interpolate(grid, (size, size), mode="bilinear", align_corners=True)[:, 0]
-    return unsaturated_sigmoid(resized)
+    return interpolate(grid, (size, size), mode="bilinear", align_corners=True)[:, 0]
 
 
 def unsaturated_sigmoid(logits: Tensor) -> Tensor:

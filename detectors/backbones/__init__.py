@@ -34,7 +34,8 @@ def build(
         name: See the package docstring.
         layers: ViT: 0-based blocks, each through the final norm (default: the last); negative numbers count
             from the end, ``"quarters"`` takes the ends of the four quarters. CNN: timm feature levels.
-        resize: Smaller edge, or (height, width), in pixels that images are resized to first; None = no.
+        resize: Smaller edge, or (height, width), in pixels that images are resized to first; None = no, except
+            that the shipped backbones see images at 112 pixels at most, the edge they were made for.
         crop: Edge in pixels of a centre crop after that; None = no crop.
         device: Torch device.
 

@@ -29,6 +29,7 @@ class Network(Protocol):
         weights: File or model name -> SHA-256.
         random_weights: The weights are seeded, not trained.
         interpolation: ``"bilinear"`` or ``"bicubic"``, where the extractor resizes.
+        largest_edge: Images with a larger smaller edge are reduced to it unless ``resize`` says otherwise; or None.
     """
 
     multiple: int
@@ -37,6 +38,7 @@ class Network(Protocol):
     weights: Mapping[str, str]
     random_weights: bool
     interpolation: str
+    largest_edge: int | None
 
     def __call__(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Normalised images [B, 3, H, W] -> (maps [B, h, w, D] per level, global feature [B, D] or None)."""
@@ -104,8 +106,10 @@ class FrozenExtractor:
     def _prepare(self, images: Tensor) -> tuple[Tensor, tuple[int, int, int, int]]:
         """Resize, centre-crop, cut at the bottom and right to the multiple; and the region that is left."""
         height, width = images.shape[-2:]
-        if self.resize is not None:
-            images = self._resized(images, self.resize)
+        largest = self.network.largest_edge
+        resize = largest if self.resize is None and largest and min(height, width) > largest else self.resize
+        if resize is not None:
+            images = self._resized(images, resize)
         scale_y, scale_x = images.shape[-2] / height, images.shape[-1] / width
         top = left = 0
         if self.crop is not None:

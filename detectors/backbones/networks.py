@@ -30,6 +30,7 @@ class ViTNetwork(nn.Module):
     weights: Mapping[str, str] = {}
     random_weights = False
     interpolation = "bilinear"
+    largest_edge: int | None = None
 
     def __init__(self, model: Any, layers: Layers, *, release_positions: bool = False) -> None:
         """Wrap a model.
@@ -111,6 +112,7 @@ class CNNNetwork(nn.Module):
     weights: Mapping[str, str] = {}
     random_weights = False
     interpolation = "bilinear"
+    largest_edge: int | None = None
     multiple = 1
 
     def __init__(self, model: nn.Module) -> None:
@@ -130,6 +132,7 @@ class StackNetwork(nn.Module):
     weights: Mapping[str, str] = {}
     random_weights = False
     interpolation = "bilinear"
+    largest_edge: int | None = None
     multiple = 1
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 

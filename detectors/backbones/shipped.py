@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from benchmark.errors import UsageError, WeightsError
 from benchmark.jsonio import digest_file
 from detectors.backbones import Layers
-from detectors.backbones.embedded import WEIGHTS, embedded_vit
+from detectors.backbones.embedded import IMG_SIZE, WEIGHTS, embedded_vit
 from detectors.backbones.gabor import GRID, GaborBank
 from detectors.backbones.networks import ViTNetwork
 
@@ -19,6 +19,7 @@ def embedded(layers: Layers) -> ViTNetwork:
     if not WEIGHTS.is_file():
         raise WeightsError(f"{WEIGHTS.name} is missing from the installed package; reinstall trustad")
     network = ViTNetwork(embedded_vit(), layers)
+    network.largest_edge = IMG_SIZE
     network.weights = {WEIGHTS.name: digest_file(WEIGHTS)}
     return network
 
@@ -29,6 +30,7 @@ class GaborNetwork(nn.Module):
     weights: Mapping[str, str] = {}
     random_weights = False
     interpolation = "bilinear"
+    largest_edge: int | None = IMG_SIZE
     multiple = GRID
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 

@@ -3,7 +3,8 @@
 Source: Zhou et al., ICLR 2024 (arXiv 2310.18961) and its official code, 518 pixels. The released files hold
 ``{"prompt_learner": {...}}``; used are ``ctx_pos`` and ``ctx_neg`` [1, 1, 12, 768] (the words before "object." and
 "damaged object.") and ``compound_prompts_text.0`` to ``.7`` [4, 768] (tokens put behind the first one in text blocks 1
-to 8). The remaining entries are buffers of the frozen model and projections that inference never calls.
+to 8). The remaining entries are buffers of the frozen model and projections that inference never calls. Score and map
+are the log odds of the published values, the map (divided by its upper bound) resized and smoothed before.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 import torch
 from open_clip.tokenizer import tokenize
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
+from torchvision.transforms.functional import gaussian_blur
 
-from benchmark.errors import NotApplicableError
 from benchmark.types import Detector, Extractor, Features, Prediction, Support
 from detectors.backbones import WEIGHTS_DIR, build
 from detectors.backbones.checkpoints import read_state, require_shapes
@@ -28,30 +29,34 @@ from detectors.backbones.weights import WEIGHTS, check_digest, locate
 from detectors.cards import CARDS
 from detectors.clip.april_gan import auxiliary_of, clip_edge
 from detectors.clip.model import is_seeded, load_clip, track_clip
-from detectors.clip.scoring import anomaly_probability
+from detectors.clip.scoring import anomaly_logit
 from detectors.head import Head
 
 DEFAULT_CLIP = "clip_vitl14_336"
 CONTEXT, DEEP_TOKENS, DEEP_LAYERS = 12, 4, 8
 SENTENCES = ("object.", "damaged object.")
 TEMPERATURE = 0.07
-MAP_SIGMA = 4.0
+MAP_SIGMA, KERNEL = 4.0, 33
 
 
 @dataclass(frozen=True)
 class FittedAnomalyCLIP(Head):
-    """Text features [2, E]."""
+    """Text features [2, E], and the edge of the map in pixels."""
 
     extractor: Extractor
     text: Tensor
+    edge: int
     tensors = ("text",)
 
     def score(self, features: Features) -> Prediction:
-        """Text probability of the image feature; map = sum over blocks of those of the patches."""
+        """Text probability of the image feature; map = mean over blocks of those of the patches; as log odds."""
         assert features.cls is not None
-        image = anomaly_probability(features.cls, self.text, TEMPERATURE)
-        maps = [anomaly_probability(level, self.text, TEMPERATURE) for level in features.maps]
-        return Prediction(image, torch.stack(maps).sum(0), features.region, MAP_SIGMA)
+        image = anomaly_logit(features.cls, self.text, TEMPERATURE)
+        levels = torch.stack([anomaly_logit(level, self.text, TEMPERATURE) for level in features.maps])
+        both = torch.stack([levels.sigmoid().mean(0), (-levels).sigmoid().mean(0)], dim=1)  # [B, 2, h, w]
+        both = interpolate(both, (self.edge, self.edge), mode="bilinear", align_corners=False)
+        smooth = gaussian_blur(both, [KERNEL, KERNEL], [MAP_SIGMA, MAP_SIGMA]).log()
+        return Prediction(image, smooth[:, 0] - smooth[:, 1], features.region)
 
 
 class AnomalyCLIP(Detector):
@@ -66,8 +71,8 @@ class AnomalyCLIP(Detector):
 
     def __init__(self, backbone: str | None = None) -> None:
         self.clip = backbone or DEFAULT_CLIP
-        edge = clip_edge(self.clip)
-        self.extractor = build(f"clip-values/{self.clip}", resize=(edge, edge))
+        self.edge = clip_edge(self.clip)
+        self.extractor = build(f"clip-values/{self.clip}", resize=(self.edge, self.edge))
         self.config = {"backbone": self.clip}
 
     @staticmethod
@@ -76,15 +81,9 @@ class AnomalyCLIP(Detector):
         return track_clip(track_backbone, DEFAULT_CLIP)
 
     def fit(self, support: Support, *, seed: int) -> FittedAnomalyCLIP:
-        """Encode the learned prompts; references are not used.
-
-        Raises:
-            NotApplicableError: If there are references: the method is zero-shot.
-        """
-        if len(support):
-            raise NotApplicableError("AnomalyCLIP is zero-shot and takes no references")
+        """Encode the learned prompts; references are not used."""
         text = learned_text(self.clip, auxiliary_of(support.info.dataset), os.environ.get(WEIGHTS_DIR, ""))
-        return FittedAnomalyCLIP(self.extractor, text.to(self.extractor.device))
+        return FittedAnomalyCLIP(self.extractor, text.to(self.extractor.device), self.edge)
 
 
 @lru_cache(maxsize=8)

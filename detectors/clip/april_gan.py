@@ -3,7 +3,8 @@
 Source: Chen, Han, Zhang, 2023 (arXiv 2305.17382) and its official code, 518 pixels. The released files hold
 ``{"trainable_linearlayer": {"fc.0.weight": [768, 1024], "fc.0.bias": [768], ... "fc.3.bias"}}``; layers i = 0 to 3
 belong to blocks 6, 12, 18 and 24. In few-shot mode the official image score adds the largest map value after min-max
-scaling over the whole test set; here it is divided by its upper bound instead, so that images are scored alone.
+scaling over the whole test set; here it is divided by its upper bound instead, so that images are scored alone. Score
+and map are the log odds of the published values, maps being divided by their upper bound first.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from detectors.backbones.weights import WEIGHTS, check_digest, locate
 from detectors.bank import support_features
 from detectors.cards import CARDS
 from detectors.clip.model import is_seeded, load_clip, track_clip
+from detectors.clip.scoring import anomaly_logit, log_odds, mean_log_odds
 from detectors.clip.text import photo_text
 from detectors.head import Head
 from detectors.neighbours import nearest
@@ -54,20 +56,21 @@ class FittedAprilGAN(Head):
     tensors = ("text", "weight", "bias", "galleries")
 
     def score(self, features: Features) -> Prediction:
-        """Text probability of the image feature; map = sum over layers of upsampled text probabilities."""
+        """Text probability of the image; map = mean over layers of upsampled text probabilities; as log odds."""
         assert features.cls is not None
-        image = (normalize(features.cls, dim=1) @ self.text.T / TEMPERATURE).softmax(dim=1)[:, 1]
-        anomaly_map = torch.stack([self._text_map(level, i) for i, level in enumerate(features.maps)]).sum(0)
-        if self.galleries.shape[1]:
-            maps = [self._reference_map(level, i) for i, level in enumerate(features.maps)]
-            anomaly_map = anomaly_map + torch.stack(maps).sum(0)
-            image = (image + anomaly_map.flatten(1).amax(1) / (3 * len(maps))) / 2
-        return Prediction(image, anomaly_map, features.region)
+        image = anomaly_logit(features.cls, self.text, TEMPERATURE)
+        texts = torch.stack([self._text_logits(level, i) for i, level in enumerate(features.maps)])
+        if not self.galleries.shape[1]:
+            return Prediction(image, mean_log_odds(texts), features.region)
+        references = torch.stack([self._reference_map(level, i) for i, level in enumerate(features.maps)])
+        anomaly_map = (texts.sigmoid() + references).mean(0) / 3
+        image = (image.sigmoid() + anomaly_map.flatten(1).amax(1)) / 2
+        return Prediction(log_odds(image), log_odds(anomaly_map), features.region)
 
-    def _text_map(self, level: Tensor, index: int) -> Tensor:
-        """Probability of the abnormal text per pixel, [B, edge, edge]; logits are resized before the softmax."""
-        tokens = normalize(linear(level, self.weight[index], self.bias[index]), dim=-1)
-        return self._resize((tokens @ self.text.T / TEMPERATURE).permute(0, 3, 1, 2)).softmax(dim=1)[:, 1]
+    def _text_logits(self, level: Tensor, index: int) -> Tensor:
+        """Log odds of the abnormal text per pixel, [B, edge, edge]; resized before any softmax, as published."""
+        tokens = linear(level, self.weight[index], self.bias[index])
+        return self._resize(anomaly_logit(tokens, self.text, TEMPERATURE)[:, None])[:, 0]
 
     def _reference_map(self, level: Tensor, index: int) -> Tensor:
         """Cosine distance to the nearest reference token per pixel, in [0, 2]."""

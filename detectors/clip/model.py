@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 import open_clip
@@ -54,9 +55,21 @@ def load_clip(name: str) -> ClipModel:
     return _load(name, os.environ.get(WEIGHTS_DIR, ""))
 
 
-def release() -> None:
-    """Forget the loaded models, for detectors that need the text tower only; features encoded so far stay."""
-    _load.cache_clear()
+def load_text_tower(name: str) -> Any:
+    """The module of `load_clip` without its visual tower, not kept: a third of the memory where texts alone are needed.
+
+    Raises:
+        UnknownNameError, WeightsError: As `load_clip`.
+    """
+    if is_seeded(name):
+        module = _seeded(name)
+        del module.visual
+        return _frozen(module)
+    path, _ = _published(name, os.environ.get(WEIGHTS_DIR, ""))
+    module = _create(name)
+    del module.visual
+    load_into(module, {k: v for k, v in read_state(path).items() if not k.startswith("visual.")}, path, trunk_only=True)
+    return _frozen(module)
 
 
 def is_seeded(name: str) -> bool:
@@ -73,21 +86,29 @@ def track_clip(track_backbone: str, published: str) -> str:
 @lru_cache(maxsize=4)
 def _load(name: str, folder: str) -> ClipModel:
     if is_seeded(name):
-        _, base, *rest = name.split(":")
-        if len(rest) > 1 or (rest and not rest[0].isdecimal()):
-            raise UsageError(f"{name!r} is not of the form seeded:NAME[:SEED] with a whole number as seed")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rest[0]) if rest else 0)
-            module = _create(base)
+        module = _seeded(name)
         return ClipModel(_frozen(module), {name: digest_state(module)}, True)
-    if name not in ARCHITECTURES:
-        raise UnknownNameError("CLIP model", name, ARCHITECTURES, f"{TINY_NAME} exists as {SEEDED_TINY} only.")
-    weights = WEIGHTS[name]
-    path = locate(weights, folder)
-    digest = check_digest(weights, path)
+    path, digest = _published(name, folder)
     module = _create(name)
     load_into(module, read_state(path), path, trunk_only=False)
     return ClipModel(_frozen(module), {ARCHITECTURES[name]: digest}, False)
+
+
+def _seeded(name: str) -> nn.Module:
+    _, base, *rest = name.split(":")
+    if len(rest) > 1 or (rest and not rest[0].isdecimal()):
+        raise UsageError(f"{name!r} is not of the form seeded:NAME[:SEED] with a whole number as seed")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rest[0]) if rest else 0)
+        return _create(base)
+
+
+def _published(name: str, folder: str) -> tuple[Path, str]:
+    """File and SHA-256 of a published model's weights."""
+    if name not in ARCHITECTURES:
+        raise UnknownNameError("CLIP model", name, ARCHITECTURES, f"{TINY_NAME} exists as {SEEDED_TINY} only.")
+    path = locate(WEIGHTS[name], folder)
+    return path, check_digest(WEIGHTS[name], path)
 
 
 def _create(name: str) -> nn.Module:

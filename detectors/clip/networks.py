@@ -29,6 +29,7 @@ class Tower(nn.Module):
     mean = (0.48145466, 0.4578275, 0.40821073)
     std = (0.26862954, 0.26130258, 0.27577711)
     interpolation = "bicubic"
+    largest_edge: int | None = None
     antialiased_positions = True
 
     def __init__(self, clip: ClipModel, layers: Layers) -> None:

@@ -88,8 +88,12 @@ def window_text(clip: str, class_name: str) -> Tensor:
 
 @lru_cache(maxsize=64)
 def photo_text(clip: str, class_name: str) -> Tensor:
+    """`photo_features` by the text tower of a CLIP model that is loaded anyhow."""
+    return photo_features(load_clip(clip).module, class_name)
+
+
+def photo_features(module: Any, class_name: str) -> Tensor:
     """APRIL-GAN's two text features, unit rows [2, D]: means of 7 x 35 and 5 x 35 unit prompt features."""
-    module = load_clip(clip).module
     means = [
         normalize(encode(module, compose(class_name, states, PHOTO_TEMPLATES)), dim=1).mean(0)
         for states in (NORMAL_STATES, ABNORMAL_STATES)

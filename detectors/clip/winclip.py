@@ -2,7 +2,7 @@
 
 Source: Jeong et al., CVPR 2023 (arXiv 2303.14814); aligned with anomalib's implementation. Windows of 2 x 2 and 3 x 3
     patches and the full image; overlapping windows by their harmonic mean; temperature 0.07; image score (text +
-    largest reference distance) / 2.
+    largest reference distance) / 2. Score and map are the log odds of the published values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from detectors.bank import support_features
 from detectors.cards import CARDS
 from detectors.clip.model import load_clip, track_clip
 from detectors.clip.networks import WINDOWS
-from detectors.clip.scoring import anomaly_probability, harmonic_windows
+from detectors.clip.scoring import anomaly_logit, harmonic_windows, log_odds
 from detectors.clip.text import window_text
 from detectors.head import Head
 from detectors.neighbours import nearest
@@ -41,19 +41,19 @@ class FittedWinCLIP(Head):
     def score(self, features: Features) -> Prediction:
         """Zero-shot without galleries, else the mean of text and reference evidence."""
         assert features.cls is not None
-        image = anomaly_probability(features.cls, self.text, TEMPERATURE)
+        image = anomaly_logit(features.cls, self.text, TEMPERATURE).sigmoid()
         anomaly_map = self._text_map(features, image)
         if self.galleries:
             distance = self._reference_map(features)
             anomaly_map = (anomaly_map + distance) / 2
             image = (image + distance.flatten(1).amax(1)) / 2
-        return Prediction(image, anomaly_map, features.region)
+        return Prediction(log_odds(image), log_odds(anomaly_map), features.region)
 
     def _text_map(self, features: Features, image: Tensor) -> Tensor:
         """Harmonic mean over the three scales, [B, h, w]."""
         scales = [image[:, None, None].expand(features.maps[0].shape[:3])]
         for windows, edge in zip(features.maps[1:], WINDOWS, strict=True):
-            scales.append(harmonic_windows(anomaly_probability(windows, self.text, TEMPERATURE), edge))
+            scales.append(harmonic_windows(anomaly_logit(windows, self.text, TEMPERATURE).sigmoid(), edge))
         return len(scales) / (1 / torch.stack(scales).clamp_min(1e-8)).sum(0)
 
     def _reference_map(self, features: Features) -> Tensor:

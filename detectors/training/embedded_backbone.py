@@ -99,7 +99,7 @@ class Trainer:
         return {name: weight.half().cpu().contiguous() for name, weight in self.average.items()}
 
     def checkpoint(self) -> bytes:
-        """The whole state as safetensors; step and recipe are one JSON text, since safetensors orders keys at random."""
+        """The whole state as safetensors; step and recipe are one JSON text: safetensors orders keys at random."""
         tensors = {f"average.{name}": weight for name, weight in self.average.items()}
         tensors |= {f"vit.{name}": weight for name, weight in self.vit.state_dict().items()}
         tensors |= {f"head.{name}": weight for name, weight in self.head.state_dict().items()}

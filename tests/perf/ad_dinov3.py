@@ -2,9 +2,9 @@
 
 Run: python tests/perf/ad_dinov3.py architecture | embedded [OPTIONS]. Prints JSON lines; nothing is asserted.
 
-``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels: texts embedded, the tower
-freed, one forward and backward pass through the map to the pixels, peak memory; then one training epoch without and
-one with cached features.
+``architecture``: DINOv3 ViT-L/16 and CLIP ViT-L/14-336 with seeded weights at 512 pixels, in the order of a run: texts
+embedded, the tower freed, one forward and backward pass through the map to the pixels, peak memory; then one training
+epoch without and one with cached features.
 
 ``embedded``: adapters trained on one half of the procedural categories and tested on the other, both ways, against the
 untrained adapters and the text map without adapters (a fixed orthonormal projection in their place).
@@ -48,17 +48,15 @@ def random_sample(category: str, number: int) -> Any:
 
 def architecture() -> None:
     from detectors.ad_dinov3.detector import UNTRAINED, ADDINOv3
-    from detectors.ad_dinov3.text import class_text
     from detectors.training.ad_dinov3 import freeze
     from detectors.training.ad_dinov3_trainer import Recipe, Trainer
     from detectors.training.auxiliary import AuxiliarySet
 
-    start = time.perf_counter()
-    class_text(CLIP, ("nut",))
-    say(step="texts of one class", seconds=time.perf_counter() - start, peak_gb=peak_gb())
     detector = ADDINOv3(VITL, clip=CLIP, adapters=UNTRAINED)
+    say(step="backbone", peak_gb=peak_gb())
+    start = time.perf_counter()
     fitted = detector.fit(NoSupport(), seed=0)
-    say(step="backbone and fit", peak_gb=peak_gb())
+    say(step="texts of one class beside the backbone", seconds=time.perf_counter() - start, peak_gb=peak_gb())
     pixels = torch.rand(1, 3, 512, 512, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     start = time.perf_counter()
     (gradient,) = torch.autograd.grad(fitted(pixels).score.sum(), pixels)

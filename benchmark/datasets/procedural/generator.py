@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,8 @@ from benchmark.datasets.procedural.camera import Camera
 from benchmark.datasets.procedural.canvas import Array, Stream
 from benchmark.datasets.procedural.defects import Fault
 from benchmark.datasets.procedural.png import write_png
-from benchmark.errors import UnknownNameError, UsageError
+from benchmark.errors import StoreError, UnknownNameError, UsageError
+from benchmark.scratch import scratch_folder
 
 GENERATOR_VERSION = 1
 """Raised by any change that moves a pixel; part of every cache key and result."""
@@ -110,23 +110,32 @@ def generate(root: Path, *, categories: Sequence[str] | None = None) -> None:
     """Write categories (default: all) under ``root`` in the MVTec AD layout; those already there are left alone.
 
     Each category is written beside its place and renamed into it: an interrupted run leaves whole categories only.
+
+    Raises:
+        UnknownNameError: No such category; nothing was written.
+        StoreError: The disk is full or read-only.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    for category in CATEGORIES if categories is None else categories:
+    wanted = CATEGORIES if categories is None else tuple(categories)
+    for category in wanted:
         _look_up(category)
-        if not (root / category).exists():
-            _write(root, category)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for category in wanted:
+            if not (root / category).exists():
+                _write(root, category)
+    except OSError as error:
+        raise StoreError(f"cannot write {root}: {error.strerror}; free space or set TRUSTAD_CACHE") from error
 
 
 def _write(root: Path, category: str) -> None:
-    with tempfile.TemporaryDirectory(dir=root, prefix=f".{category}-") as work:
+    with scratch_folder(root, category) as work:
         for image in images(category):
             pixels, mask = render(*image)
-            write_png(Path(work) / image.path, pixels)
+            write_png(work / image.path, pixels)
             if image.defect != "good":
-                write_png(Path(work) / image.mask_path, np.where(mask, 255, 0).astype(np.uint8))
+                write_png(work / image.mask_path, np.where(mask, 255, 0).astype(np.uint8))
         try:
-            (Path(work) / category).rename(root / category)
+            (work / category).rename(root / category)
         except OSError:
             if not (root / category).is_dir():  # another process may have been first, with the same pixels
                 raise

@@ -1,0 +1,26 @@
+"""Readers refuse hostile files with the project's own errors and nothing else. `tests.perf.fuzz` tries 100,000."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuzzing import TARGETS, attempt
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_readers_refuse_or_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTAD_CACHE", str(tmp_path / "cache"))
+    refused = []
+
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def cases(data: st.DataObject) -> None:
+        refused.append(attempt(TARGETS[name], data.draw, tmp_path))
+
+    cases()
+    assert any(refused)
+    assert name == "evidence reader" or not all(refused)

@@ -1,0 +1,21 @@
+"""A run that is killed goes on where it stopped and ends with the same bytes. `tests.perf.kills` does it 50 times."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from killing import Victim
+
+OPTIONS = ["--detector", "patchcore@gabor", "--category", "nut", "--limit", "2"]
+
+
+def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole, victim = (Victim(tmp_path / name, OPTIONS) for name in ("whole", "victim"))
+    whole.finish()
+    kills = list(victim.kills(random.Random(0), 4))
+    assert kills
+    assert all(kill.status != 0 for kill in kills)
+    victim.finish()
+    assert victim.stored().keys() == whole.stored().keys()
+    assert victim.content() == whole.content()
