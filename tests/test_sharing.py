@@ -41,7 +41,10 @@ from benchmark.workbench import build_attack, build_detector, transfer_source
 EDGE, LIMIT = 56, 2
 ONE_STEP = {None, "fgsm_head", "sign_noise", "uniform_noise", "gaussian_noise"}
 DETECTOR_NAMES = tuple(name for name in DETECTORS.names() if name != "anomalib")  # needs a package and a fitted model
-ATTACK_NAMES = tuple("torchattacks:FGSM" if name == "torchattacks" else name for name in ATTACKS.names())
+MEMBERS = {"torchattacks": "torchattacks:FGSM"} | {
+    name: f"{name}:moderate" for name in ("blur", "brightness", "contrast", "jpeg")
+}
+ATTACK_NAMES = tuple(MEMBERS.get(name, name) for name in ATTACKS.names())
 
 
 def track(detectors: Sequence[str], *tiers: Tier) -> Track:
