@@ -37,8 +37,18 @@ $(VENV)/.ready-dev: pyproject.toml | $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
 	touch $@
 
+# The metrics against other people's packages, in an environment of their own: they are many and large.
+oracle: $(VENV)-oracle/.ready
+	$(VENV)-oracle/bin/python -m pytest tests/oracle
+
+$(VENV)-oracle/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-oracle
+	$(VENV)-oracle/bin/python -m pip install --quiet --disable-pip-version-check -e . \
+		'anomalib>=2.3' mapie netcal torch-uncertainty pytest hypothesis
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs site build *.egg-info
+	rm -rf $(VENV) $(VENV)-oracle runs site build *.egg-info
 
 # Every workflow's steps on this machine, from clones like a fork's: make ci-submission SLUG=my-detector
 ci-submission: $(VENV)/.ready

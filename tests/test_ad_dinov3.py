@@ -98,7 +98,7 @@ def test_maps_equal_the_published_two_channel_form(interleaved: bool) -> None:
         cross, seen, image = (np.mean([part[k] for part in parts], axis=0) for k in range(3))
         np.testing.assert_allclose(maps.cross_modal[b].numpy(), cross, atol=1e-5)
         np.testing.assert_allclose(maps.calibration[b].numpy(), seen, atol=1e-5)
-        np.testing.assert_allclose(float(maps.image_logit[b]), image[1] - image[0], atol=1e-4)
+        np.testing.assert_allclose(float(maps.image_logit[b]), image[1] - image[0], rtol=1e-5)
 
 
 def test_different_texts_per_image_equal_one_at_a_time() -> None:

@@ -18,6 +18,7 @@ from benchmark.perturb import perturb
 from benchmark.registry import ATTACKS
 from benchmark.target import BoundTarget, FlagModel
 from benchmark.types.attack import Attack, AttackBatch, AttackCard, Target
+from benchmark.workbench import build_attack
 from tests.toy_detectors import (
     ConvExtractor,
     ListSupport,
@@ -27,7 +28,9 @@ from tests.toy_detectors import (
     two_sided_auroc,
 )
 
-NAMES = tuple(name for name in CARDS if name not in {"torchattacks", "mask_flip"})  # tested apart
+CORRUPTIONS = {"jpeg", "blur", "brightness", "contrast"}
+APART = {"torchattacks", "mask_flip"}  # tested apart
+NAMES = tuple(f"{name}:severe" if name in CORRUPTIONS else name for name in CARDS if name not in APART)
 SLOW = {"pgd_score_100", "pgd_score_restarts", "square_score", "nes_score"}
 
 
@@ -40,7 +43,7 @@ def target_for(batch: AttackBatch, seed: int = 0, size: int = 32) -> BoundTarget
 def run(name: str, batch: AttackBatch, epsilons: Sequence[int], seed: int = 0) -> list[Tensor]:
     with torch.no_grad():
         target = target_for(batch, seed, batch.images.shape[-1])
-        return list(perturb(ATTACKS.get(name)(), target, batch, epsilons))
+        return list(perturb(build_attack(name), target, batch, epsilons))
 
 
 def pick(batch: AttackBatch, rows: list[int]) -> AttackBatch:
@@ -52,7 +55,8 @@ def pick(batch: AttackBatch, rows: list[int]) -> AttackBatch:
 def test_every_card_is_registered_under_its_name() -> None:
     assert set(CARDS) <= set(ATTACKS.names())
     for name in (*NAMES, "mask_flip"):
-        assert ATTACKS.get(name)().card == CARDS[name]
+        attack = build_attack(name)
+        assert (attack.name, attack.card) == (name, CARDS[name.partition(":")[0]])
 
 
 @pytest.mark.parametrize("name", NAMES)

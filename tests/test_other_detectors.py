@@ -57,8 +57,8 @@ def test_padim_equals_ledoit_wolf_and_scipy(shots: int) -> None:
         inverse = np.linalg.inv(covariance + 0.01 * np.eye(40))
         expected.append(mahalanobis(test[position], values.mean(0), inverse))
     assert prediction.anomaly_map is not None
-    np.testing.assert_allclose(prediction.anomaly_map[0].numpy().ravel(), expected, rtol=1e-4)
-    assert prediction.score.item() == pytest.approx(max(expected), rel=1e-4)
+    np.testing.assert_allclose(prediction.anomaly_map[0].numpy().ravel(), expected, rtol=1e-5)
+    assert prediction.score.item() == pytest.approx(max(expected), rel=1e-5)
 
 
 def test_padim_joins_published_levels_and_refuses_other_sizes() -> None:
@@ -91,7 +91,7 @@ def test_spade_equals_the_restatement() -> None:
             torch.nn.functional.interpolate(distance[None, None], test.maps[0].shape[1:3], mode="bilinear")[0, 0]
         )
     assert prediction.anomaly_map is not None
-    np.testing.assert_allclose(prediction.anomaly_map[0].numpy(), np.mean(maps, axis=0), rtol=1e-4)
+    np.testing.assert_allclose(prediction.anomaly_map[0].numpy(), np.mean(maps, axis=0), rtol=1e-5)
 
 
 def test_spade_uses_level_four_of_the_wide_resnet_for_the_image() -> None:
@@ -205,8 +205,8 @@ def test_musc_equals_the_restatement() -> None:
     with torch.no_grad():
         prediction = fitted.excluding([name for name, _ in query])(batch(pictures))
     assert prediction.anomaly_map is not None
-    np.testing.assert_allclose(prediction.anomaly_map.flatten(1).numpy(), maps, atol=1e-4)
-    np.testing.assert_allclose(prediction.score.numpy(), scores, atol=1e-4)
+    np.testing.assert_allclose(prediction.anomaly_map.flatten(1).numpy(), maps, atol=1e-5)
+    np.testing.assert_allclose(prediction.score.numpy(), scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("factory", [BatchedAnomalyDINO, MuSc])

@@ -101,7 +101,7 @@ class MagneticTile(FileDataset):
     There is no official split. OURS: a normal tile (``MT_Free``) is tested when the SHA-256 of its number, the part of
     the name after ``num_``, is divisible by five; the others are for training. All defects are tested. Some tiles were
     photographed several times under numbers of their own, so near copies can stand in both splits. Masks carry
-    compression noise: only grey levels above 127 are defects.
+    compression noise: only grey levels above 127 are defects. The published counts were not confirmed on a full copy.
     """
 
     folders = ("magnetic_tile", "Magnetic-tile-defect-datasets", "magnetic-tile-defect-datasets-master")

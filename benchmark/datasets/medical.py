@@ -140,7 +140,7 @@ class BMADLayout(FileDataset):
 
 
 class BMAD(BMADLayout):
-    """The three BMAD sets with masks."""
+    """The three BMAD sets with masks. Published counts were not found, so a copy's counts are not checked."""
 
     aliases = {  # noqa: RUF012
         "brain": ("Brain", "Brain_AD", "BraTS2021_slice"),
@@ -160,7 +160,7 @@ class BMAD(BMADLayout):
 
 
 class BMADImage(BMADLayout):
-    """The three BMAD sets with image labels only."""
+    """The three BMAD sets with image labels only. Published counts were not found, so a copy's are not checked."""
 
     aliases = {  # noqa: RUF012
         "chest": ("Chest", "Chest_AD", "RSNA", "Chest-RSNA"),

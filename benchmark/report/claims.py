@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONTROLS = ("sign_noise", "uniform_noise", "gaussian_noise")
 NO_BUDGET = "255/255"
 """Every image lies in that ball: natural corruptions, which are no attacks."""
+NO_ATTACK = "No attack in this run covers all images."
 LOSSES = ("ECE", "NLL", "Brier")
 GOALS: dict[str, bool | None] = {"two_sided": None, "evasion": True, "false_alarm": False}
 
@@ -113,7 +114,7 @@ class Section:
     def _drop(self, metric: str) -> str:
         rows = [d for d in self.drops if d.metric == metric and d.attack not in CONTROLS]
         if not rows:
-            return "No attack in this run covers all images."
+            return NO_ATTACK
         judged = [(d, d.beyond_noise) for d in rows if d.beyond_noise is not None]
         beyond = [d for d, excess in judged if excess.low > 0]
         worst = max(rows, key=lambda d: d.drop.value)
@@ -130,15 +131,20 @@ class Section:
 
     def _platt(self) -> str:
         lowered = next(c.lowered for c in self.calibrations if c.calibrator == HEADLINE) or ()
-        return "; ".join(f"{name} by {interval(by)}" for name, by in zip(LOSSES, lowered, strict=True)) + "."
+        said = "; ".join(f"{name} by {interval(by)}" for name, by in zip(LOSSES, lowered, strict=True))
+        return f"{said}." + (" Negative: raised." if any(by.value < 0 for by in lowered) else "")
 
     def _rise(self) -> str:
         rows = [f for f in self.flags if f.goal == "two_sided" and f.attack not in CONTROLS]
+        if not rows:
+            return NO_ATTACK
         up, down = sum(f.rise.low > 0 for f in rows), sum(f.rise.high < 0 for f in rows)
         word = "No" if down and not up else _verdict(up, len(rows))
         return f"{word}: it rises in {up} and falls in {down} of {len(rows)} conditions (two-sided)."
 
     def _break(self) -> str:
+        if not self.flags:
+            return NO_ATTACK
         broken: dict[str, dict[str, str]] = {}
         for flag in self.flags:  # budgets ascend within an attack
             if flag.verdict == "broken":
@@ -224,7 +230,7 @@ def _drops(study: Study) -> list[Drop]:
         for (attack, epsilon), draw in draws.items():
             noise = next((draws[name, epsilon] for name in CONTROLS if (name, epsilon) in draws), None)
             beyond = None if noise is None or attack in CONTROLS else Estimate.of(noise - draw)
-            before, after, drop = Estimate.of(clean), Estimate.of(draw), Estimate.of(clean - draw)
+            before, after, drop = Estimate.of_share(clean), Estimate.of_share(draw), Estimate.of(clean - draw)
             found.append(Drop(metric, attack, epsilon, before, after, drop, beyond))
     return found
 
@@ -243,7 +249,7 @@ def _calibrations(study: Study) -> list[Calibration]:
                 ece_if_calibrated=float(null.mean()),
                 p_value=float((1 + np.sum(null >= ece[0])) / (1 + null.size)),
                 nll=Estimate.of(losses[0]),
-                brier=Estimate.of(losses[1]),
+                brier=Estimate.of_share(losses[1]),
                 lowered=None if name == RAW else tuple(Estimate.of(raw - fitted) for raw, fitted in pairs),
             )
         )
@@ -255,5 +261,5 @@ def _flags(study: Study) -> list[Flag]:
     for goal, anomalous in GOALS.items():
         (clean, *attacked), (_, *areas) = study.flag(anomalous)
         for (attack, epsilon), level, area in zip(study.attacks, attacked, areas, strict=True):
-            found.append(Flag(attack, goal, epsilon, Estimate.of(level - clean), Estimate.of(area)))
+            found.append(Flag(attack, goal, epsilon, Estimate.of(level - clean), Estimate.of_share(area)))
     return found

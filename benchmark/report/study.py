@@ -51,6 +51,12 @@ class Estimate:
         interval = percentile_interval(draw[1:] - draw[1:].mean() + draw[0])
         return cls(float(draw[0]), interval.low, interval.high)
 
+    @classmethod
+    def of_share(cls, draw: Floats) -> Estimate:
+        """As `of`, of a quantity between 0 and 1: centring may not carry the interval beyond."""
+        found = cls.of(draw)
+        return cls(found.value, max(0.0, found.low), min(1.0, found.high))
+
 
 @dataclass(frozen=True)
 class Study:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmark.errors import ResultError
 from benchmark.jobs import PROBES
@@ -16,6 +16,9 @@ from benchmark.tracks import Probe, Tier, Track
 from benchmark.types import keyed_seed
 from benchmark.verify.subject import Entry, Subject
 from benchmark.workbench import build_attack
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CellKey = tuple[str, int, int, str | None, str | None]  # category, shots, seed, attack, epsilon
 
@@ -188,8 +191,7 @@ def _check_counts(entry: Entry, found: Mapping[CellKey, int], wanted: Mapping[Ce
 
 def _check_subset(entry: Entry, key: CellKey, per_class: int) -> None:
     """A tier on a part of the images has exactly the hash-chosen ones."""
-    scores = entry.scores
-    episode = scores[(scores["category"] == key[0]) & (scores["shots"] == key[1]) & (scores["seed"] == key[2])]
+    episode = entry.episodes[key[:3]]
     clean = episode[episode["attack"].isna()]
     wanted: set[str] = set()
     for _, rows in clean.groupby("label"):
@@ -212,9 +214,12 @@ def check_rows(subject: Subject) -> str:
         for frame in (scores, entry.pixels, entry.probes):
             if frame is None:
                 continue
-            if set(frame["detector"]) != {result.detector.name} or set(frame["dataset"]) != {result.dataset.name}:
+            if (distinct(frame, "detector"), distinct(frame, "dataset")) != (
+                {result.detector.name},
+                {result.dataset.name},
+            ):
                 raise ResultError(f"{name}: evidence of another detector or data set")
-            if "goal" in frame and not set(frame["goal"].dropna()) <= {"two_sided"}:
+            if "goal" in frame and not distinct(frame, "goal") <= {"two_sided"}:
                 raise ResultError(f"{name}: goals other than two_sided; the others are views of it")
         labels = scores.groupby("sample_id")["label"].nunique()
         if (labels > 1).any():
@@ -224,6 +229,11 @@ def check_rows(subject: Subject) -> str:
             raise ResultError(f"{name}: {owners.idxmax()} stands in two categories")
         _check_class_counts(entry)
     return "labels agree in all conditions"
+
+
+def distinct(frame: pd.DataFrame, column: str) -> set[str]:
+    """Texts of a column but null."""
+    return set(frame[column].dropna().unique())
 
 
 def _check_class_counts(entry: Entry) -> None:
