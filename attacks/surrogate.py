@@ -3,7 +3,7 @@ section 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,10 @@ class SurrogateHead(nn.Module):
     forward = logit
 
 
-def fit_surrogate(extractor: Extractor, support: Support, *, seed: int) -> SurrogateHead:
+Pooled = MutableMapping[tuple[str, str], tuple[Tensor, Tensor]]
+
+
+def fit_surrogate(extractor: Extractor, support: Support, *, seed: int, pooled: Pooled | None = None) -> SurrogateHead:
     """The `synthetic` head: 8 rotations of each support image against 64 synthetic anomalies of it. No label
     is used.
 
@@ -48,18 +51,22 @@ def fit_surrogate(extractor: Extractor, support: Support, *, seed: int) -> Surro
         extractor: The detector's frozen feature extractor.
         support: k >= 1 reference images.
         seed: Seed of the solver. The anomalies are keyed by the sample id, hence equal for every k and seed.
+        pooled: Features of the normal and of the anomalous views of an image by (extractor id, sample id), float64
+            [8, D] and [64, D]: read and filled, so that overlapping supports of one category extract them once.
 
     Raises:
         NotApplicableError: For k = 0: there is nothing to learn normality from.
     """
     if len(support) == 0:
         raise NotApplicableError("a surrogate head needs support images; this is a zero-shot episode")
-    pooled, labels = [], []
+    known: Pooled = {} if pooled is None else pooled
     for sample, views in zip(support.samples, support.views(ANGLES), strict=True):
-        anomalies = synthetic_anomalies(views[0], sample.id, ANOMALIES)
-        pooled += [_pooled(extractor, views), _pooled(extractor, anomalies.to(views[0].device).unbind())]
-        labels += [0] * len(views) + [1] * len(anomalies)
-    return _fit(torch.cat(pooled), labels, seed=seed, balanced=False)
+        if (extractor.id, sample.id) not in known:
+            anomalies = synthetic_anomalies(views[0], sample.id, ANOMALIES).to(views[0].device).unbind()
+            known[extractor.id, sample.id] = _pooled(extractor, views), _pooled(extractor, anomalies)
+    parts = [part for sample in support.samples for part in known[extractor.id, sample.id]]
+    labels = ([0] * len(ANGLES) + [1] * ANOMALIES) * len(support)
+    return _fit(torch.cat(parts), labels, seed=seed, balanced=False)
 
 
 def fit_oracle_surrogate(

@@ -89,14 +89,17 @@ class DatasetSupport(Support):
         dataset: Where the samples come from.
         episode: Gives the samples and the category.
         edge: The track's canonical edge.
+        views: Views by (sample id, angle), to be shared by supports of the same data set and edge that overlap.
     """
 
-    def __init__(self, dataset: Dataset, episode: Episode, edge: int) -> None:
+    def __init__(
+        self, dataset: Dataset, episode: Episode, edge: int, views: dict[tuple[str, float], Tensor] | None = None
+    ) -> None:
         name = dataset.info.class_names.get(episode.category, episode.category)
         self.info = CategoryInfo(episode.dataset, episode.category, name)
         self.samples = episode.support
         self._dataset, self._edge = dataset, edge
-        self._views: dict[tuple[str, float], Tensor] = {}
+        self._views = {} if views is None else views
 
     def views(self, angles: Sequence[float] = (0.0,)) -> list[list[Tensor]]:
         """One list per sample with one canonical uint8 [3, h, w] tensor per angle (degrees, counter-clockwise)."""

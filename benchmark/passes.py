@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
@@ -44,6 +44,18 @@ def job_of(
         passes=passes,
         clean={(c.detector.label, c.shots, c.seed): c.address for c in clean},
     )
+
+
+def streams(passes: Iterable[PassSpec]) -> Iterator[tuple[PassSpec, ...]]:
+    """Passes that run side by side: one attack through several surrogate heads shares the forward of the clean images.
+
+    All others run alone, so that their cells are stored as soon as they can be.
+    """
+    grouped: dict[tuple[Any, ...], list[PassSpec]] = {}
+    for place, spec in enumerate(passes):
+        shared = (spec.attack, spec.extractor_of, spec.cells[0].key["query"])
+        grouped.setdefault(shared if spec.extractor_of else (place,), []).append(spec)
+    yield from map(tuple, grouped.values())
 
 
 def _passes(cells: Sequence[CellSpec], track: Track, bench: Workbench) -> Iterator[PassSpec]:

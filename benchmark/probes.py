@@ -50,13 +50,13 @@ def run_probe(bench: JobBench, cell: CellSpec) -> Scores:
 def _leave_one_out(bench: JobBench, cell: CellSpec, _: float) -> Scores:
     if len(cell.samples) < 2:
         raise NotApplicableError(f"leave-one-out needs at least 2 support images, got {len(cell.samples)}")
-    images = bench.support(cell.shots, cell.seed).images()
+    images = bench.fits.support(cell.shots, cell.seed).images()
     found = []
     for place, image in enumerate(images):
         others = tuple(s for index, s in enumerate(cell.samples) if index != place)
         episode = Episode(bench.job.dataset, bench.job.category, len(others), cell.seed, others, ())
         fitted = _refitted(bench, cell, DatasetSupport(bench.dataset, episode, bench.job.canonical_edge))
-        found.append(_scores(fitted, image[None].to(bench.device)))
+        found.append(_scores(fitted, image[None].to(bench.job.device)))
     return np.concatenate(found)
 
 
@@ -64,8 +64,8 @@ def _support_poison(bench: JobBench, cell: CellSpec, value: float) -> Scores:
     extractor = bench.parts.detector(cell.detector).extractor
     if extractor is None or not cell.shots:
         raise NotApplicableError("a poisoned support needs support images and backbone features")
-    support = bench.support(cell.shots, cell.seed)
-    bench.fitted(cell.detector, cell.shots, cell.seed)  # its extractor is on the device from then on
+    support = bench.fits.support(cell.shots, cell.seed)
+    bench.fits.fitted(cell.detector, cell.shots, cell.seed)  # its extractor is on the device from then on
     anomalies = _batch(bench, [s for s in cell.samples if s.label == 1])
     clean = AttackBatch(support.images()[0][None], torch.zeros(1, dtype=torch.int64), (support.samples[0].id,))
     poisoned = load_attribute("attacks.poison:poison_support")(extractor, support, anomalies.images, 0, int(value))
@@ -139,7 +139,7 @@ def _target(bench: JobBench, cell: CellSpec, ids: tuple[str, ...]) -> BoundTarge
     if not card.differentiable and cell.probe is not None and cell.probe[0] != "smoothing":
         raise NotApplicableError("the detector declares differentiable = False")
     draws = 1 if card.deterministic else EOT_DRAWS
-    return BoundTarget(bench.fitted(cell.detector, cell.shots, cell.seed), ids, draws=draws)
+    return BoundTarget(bench.fits.fitted(cell.detector, cell.shots, cell.seed), ids, draws=draws)
 
 
 def _predicted(bench: JobBench, cell: CellSpec, chunk: Chunk, images: Tensor) -> Scores:

@@ -1,58 +1,46 @@
 """Executes one job: streams the images of every pass in fixed chunks and yields the cells they feed.
 
-All is deterministic given (job, device, thread count): chunks are fixed slices, random numbers keyed by sample.
+Everything here is deterministic given (job, device, thread count): chunks are fixed slices, random numbers
+are keyed by sample.
 """
 
 from __future__ import annotations
 
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from benchmark.batches import Chunk, Cost, in_halves
-from benchmark.calibration.crossfit import fold_of
 from benchmark.canonical import canonical_shape
+from benchmark.clean_graph import CleanGraph
 from benchmark.diagnostics import dead_share, repeat_error
-from benchmark.episodes import DatasetSupport, as_tensor, chunks
-from benchmark.errors import ContractError, NotApplicableError, StoreError, TrustADError
+from benchmark.episodes import as_tensor, chunks
+from benchmark.errors import ContractError, NotApplicableError, TrustADError
+from benchmark.fits import Fits
 from benchmark.image_store import ImageStore
-from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
+from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
 from benchmark.metrics.outcome import Floats
+from benchmark.pass_run import CellFailure, Clock, PassRun, SharedFeatures, Tally
+from benchmark.passes import streams
 from benchmark.perturb import perturb
 from benchmark.pixels import PixelCollector
 from benchmark.probes import run_probe
-from benchmark.registry import DATASETS, load_attribute
+from benchmark.registry import DATASETS
 from benchmark.store import Cell, CellPixels
-from benchmark.target import EOT_DRAWS, BoundTarget, FlagModel, Unreachable, clean_flag
+from benchmark.target import EOT_DRAWS, BackboneAlone, BoundTarget, FlagModel, Unreachable, clean_flag
 from benchmark.types import (
     AttackBatch,
     Dataset,
-    Episode,
-    Features,
-    FeatureScorer,
     FittedDetector,
     Prediction,
     Sample,
     TransductiveScorer,
-    keyed_seed,
 )
 from benchmark.workbench import Workbench
-
-
-@dataclass(frozen=True, slots=True)
-class CellFailure:
-    """Cells that a pass could not give: the reason, and the traceback for the log where the fault was not ours."""
-
-    cells: tuple[CellSpec, ...]
-    reason: str
-    not_applicable: bool
-    details: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +55,12 @@ class Example:
     after: Prediction
 
 
-@dataclass
-class _Tally:
-    """What a pass adds up for one cell."""
-
-    scores: dict[str, float] = field(default_factory=dict)
-    pixels: PixelCollector | None = None
-
-
 def prepare_device(device: str) -> None:
     """Fix what the bits depend on: TF32 off, deterministic kernels where torch has them."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without its seconds of imports
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise TrustADError(f"--device {device}: no CUDA device here; use --device cpu")
 
@@ -93,105 +73,103 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
         known: Stored clean cells by address, for map ranges and flag calibrators.
 
     Yields:
-        Cells as they complete, and failures; a failing pass does not stop the others.
+        Cells as their passes complete, and failures; a failing pass does not stop the others.
     """
     prepare_device(job.device)
     bench = JobBench(job, dict(known))
-    for spec in job.passes:
-        yield from _outcomes(bench, spec)
-
-
-def _outcomes(bench: JobBench, spec: PassSpec) -> Iterator[Cell | CellFailure]:
-    """Cells of a pass, or why there are none. Where a shared pass fails, every detector runs its own, so that only the
-    culprit's cells are lost.
-    """
-    started = time.perf_counter()
-    try:
-        with torch.no_grad():
-            cells = bench.run(spec)
-    except StoreError:  # a full or read-only disk is nobody's result
-        raise
-    except Exception as error:  # a third party's fault fails its cells, never the run
-        failure = _failure(spec, error)
-    else:
-        seconds = (time.perf_counter() - started) / len(cells)
-        for cell, done in cells:
-            bench.remember(cell, done)
-            yield replace(done, seconds=seconds)
-        return
-    detectors = dict.fromkeys(cell.detector for cell in spec.cells)
-    if len(detectors) == 1:
-        yield failure
-        return
-    for detector in detectors:
-        own = tuple(cell for cell in spec.cells if cell.detector == detector)
-        yield from _outcomes(bench, replace(spec, cells=own))
-
-
-def _failure(spec: PassSpec, error: Exception) -> CellFailure:
-    if isinstance(error, TrustADError):
-        return CellFailure(spec.cells, str(error), isinstance(error, NotApplicableError))
-    reason = f"{type(error).__name__}: {error}"[:500]
-    return CellFailure(spec.cells, reason, False, "".join(traceback.format_exception(error)))
+    for passes in streams(job.passes):
+        for run in bench.run(passes):
+            yield from run.failures
+            yield from run.done
 
 
 class JobBench:
-    """The live objects of one job: images, detectors, fits and surrogate heads, each made once."""
+    """Runs the passes of one job on its images and fits."""
 
     def __init__(self, job: Job, known: dict[str, Cell]) -> None:
         self.job = job
-        self.device = job.device
         self.parts = Workbench()
         self.dataset: Dataset = DATASETS.get(job.dataset)(job.root)
         self.images = ImageStore(job.canonical_edge)
+        self.fits = Fits(job, self.dataset, self.images, self.parts)
         self.known = known
-        self._fitted: dict[tuple[str, int, int], FittedDetector] = {}
-        self._heads: dict[tuple[Any, ...], Any] = {}
-        self._supports: dict[tuple[int, int], DatasetSupport] = {}
 
-    def remember(self, cell: CellSpec, done: Cell) -> None:
-        """Keep clean cells: later passes read map ranges and flag calibrators from them."""
-        if cell.is_clean:
-            self.known[cell.address] = done
+    @torch.no_grad()
+    def run(self, passes: Sequence[PassSpec]) -> list[PassRun]:
+        """Run passes over the same images side by side, chunk by chunk.
 
-    # ---- one pass -------------------------------------------------------------------------------------------
+        Clean cells are kept: later passes read map ranges and flag calibrators from them.
+        """
+        runs = [PassRun(spec, self.job.chunk_size) for spec in passes]
+        for run in runs:
+            if run.spec.probe is not None:
+                self._probe(run)
+                return runs
+            for cell in run.spec.cells:
+                with run.guard(cell):
+                    run.tallies[cell.address] = Tally(pixels=self._collector(cell))
+        try:
+            for chunk in self.chunks(passes[0].samples):
+                clean = CleanGraph(chunk.batch.images)
+                for run in runs:
+                    with run.guard():
+                        run.size = in_halves(chunk, run.size, partial(self._feed, run, clean))
+        except Exception as error:  # images that cannot be read
+            for run in runs:
+                run.fail(error)
+        for run in runs:
+            with run.guard():
+                run.done = self._finish(run)
+                self.known.update((cell.address, cell) for cell in run.done if run.spec.attack is None)
+        return runs
 
-    def run(self, spec: PassSpec) -> list[tuple[CellSpec, Cell]]:
-        """All cells of a pass."""
-        if spec.probe is not None:
-            return [(cell, _cell(cell, run_probe(self, cell), None, {})) for cell in spec.cells]
-        tallies = {cell.address: _Tally(pixels=self._collector(cell)) for cell in spec.cells}
-        costs = {epsilon: Cost() for epsilon in spec.epsilons}
-        size = self.job.chunk_size
-        for chunk in self.chunks(spec.samples):
-            size = in_halves(chunk, size, lambda part: self._feed(spec, part, tallies, costs))
-        repeats = self._repeat(spec, size, tallies)
-        halved = {"batch": float(size)} if size < self.job.chunk_size else {}
-        done = []
-        for cell in spec.cells:
-            cost = costs[cell.epsilon or 0]
-            facts = cost.per_image(len(spec.samples)) | self._dead(spec, cost) | repeats.get(cell.address, {}) | halved
-            done.append((cell, _finish(cell, tallies[cell.address], facts)))
-        return done
+    def _probe(self, run: PassRun) -> None:
+        for cell in run.spec.cells:
+            with run.guard():
+                clock = Clock(self.job.device)
+                scores = run_probe(self, cell)
+                run.done.append(_cell(cell, scores, None, {}, clock.lap()))
 
-    def _feed(self, spec: PassSpec, chunk: Chunk, tallies: Mapping[str, _Tally], costs: Mapping[int, Cost]) -> None:
+    def _feed(self, run: PassRun, clean: CleanGraph, chunk: Chunk) -> None:
         """Attack and score some images; their cost counts once they are through."""
-        spent = {epsilon: Cost() for epsilon in costs}
-        for epsilon, images in self._images(spec, chunk, spent):
-            wanted = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
-            self._score(wanted, chunk, images, tallies)
+        if not run.cells:
+            return
+        spent = {epsilon: Cost() for epsilon in run.costs}
+        clock = Clock(self.job.device)
+        for epsilon, images in self._images(run.spec, chunk, spent, clean.of(chunk.batch.images)):
+            made = clock.lap()
+            wanted = [cell for cell in run.cells.values() if (cell.epsilon or 0) == epsilon]
+            self._score(run, wanted, chunk, images, run.tallies)
+            for cell in wanted:
+                run.tallies[cell.address].seconds += made / len(wanted)
+            clock.lap()
         for epsilon, cost in spent.items():
-            costs[epsilon].add(cost)
+            run.costs[epsilon].add(cost)
+
+    def _finish(self, run: PassRun) -> list[Cell]:
+        repeats = self._repeat(run)
+        halved = {"batch": float(run.size)} if run.size < self.job.chunk_size else {}
+        done = []
+        for cell in run.cells.values():
+            cost, tally = run.costs[cell.epsilon or 0], run.tallies[cell.address]
+            facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost)
+            facts |= repeats.get(cell.address, {}) | halved
+            pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
+            scores = np.array([tally.scores[s.id] for s in cell.samples])
+            done.append(_cell(cell, scores, pixels, facts, tally.seconds))
+        return done
 
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, one by one, for the gallery (data sets with masks)."""
         assert spec.source is not None
+        fitted = self.fits.fitted(spec.source, spec.shots or 0, spec.seed or 0)
         for chunk in (one for whole in self.chunks(spec.samples) for one in whole.split(1)):
-            fitted = self.fitted(spec.source, spec.shots or 0, spec.seed or 0)
-            before = self._predict(fitted, chunk.batch.images.float() / 255.0, chunk.ids, {})
-            for _, images in self._images(spec, chunk, {n: Cost() for n in spec.epsilons}):
-                after = self._predict(fitted, images.float() / 255.0, chunk.ids, {})
+            scorer = _scorer(fitted, chunk.ids)
+            before = scorer(chunk.batch.images.float() / 255.0)
+            costs = {n: Cost() for n in spec.epsilons}
+            for _, images in self._images(spec, chunk, costs, CleanGraph(chunk.batch.images)):
                 assert chunk.batch.masks is not None
+                after = scorer(images.float() / 255.0)
                 yield Example(chunk.samples, chunk.batch.masks, chunk.batch.images, images, before, after)
 
     def _dead(self, spec: PassSpec, cost: Cost) -> dict[str, float]:
@@ -204,19 +182,21 @@ class JobBench:
         dead, clean, labels = (torch.tensor(column) for column in zip(*rows, strict=True))
         return {"dead": dead_share(dead, clean, labels)}
 
-    def _repeat(self, spec: PassSpec, size: int, tallies: Mapping[str, _Tally]) -> dict[str, dict[str, float]]:
+    def _repeat(self, run: PassRun) -> dict[str, dict[str, float]]:
         """Clean cells: how far the scores of the first chunk move when they are computed once more, by address."""
-        if spec.attack is not None:
+        if run.spec.attack is not None or not run.cells:
             return {}
-        chunk = next(next(self.chunks(spec.samples)).split(size))
-        again = {cell.address: _Tally() for cell in spec.cells}
-        self._score(spec.cells, chunk, chunk.batch.images, again)
+        chunk = next(next(self.chunks(run.spec.samples)).split(run.size))
+        again = {address: Tally() for address in run.cells}
+        self._score(run, list(run.cells.values()), chunk, chunk.batch.images, again)
         return {
-            address: {"repeat_error": repeat_error(tallies[address].scores, tally.scores)}
-            for address, tally in again.items()
+            address: {"repeat_error": repeat_error(run.tallies[address].scores, again[address].scores)}
+            for address in run.cells
         }
 
-    def _images(self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, Cost]) -> Iterator[tuple[int, Tensor]]:
+    def _images(
+        self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, Cost], clean: CleanGraph
+    ) -> Iterator[tuple[int, Tensor]]:
         """The images of a chunk at every budget.
 
         Costs and dead gradients are those of each budget run alone, so that they do not depend on which cells were
@@ -228,7 +208,7 @@ class JobBench:
         attack = self.parts.attack(spec.attack)
         together = [spec.epsilons] if attack.card.knowledge == "surrogate" else [(n,) for n in spec.epsilons]
         for group in together:
-            target = self._target(spec, chunk)
+            target = self._target(spec, chunk, clean)
             spent, first = (0, 0), (0, 0)
             for epsilon, images in zip(group, perturb(attack, target, chunk.batch, group), strict=True):
                 own = (target.forwards - spent[0], target.backwards - spent[1])
@@ -240,36 +220,39 @@ class JobBench:
                 cost.dead.update(name for name, dead in zip(target.queried, target.dead.tolist(), strict=True) if dead)
                 yield epsilon, images
 
-    def _score(self, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, _Tally]) -> None:
-        floats = images.float() / 255.0
-        shared: dict[str, Features] = {}
+    def _score(
+        self, run: PassRun, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, Tally]
+    ) -> None:
+        """Score images with every cell's detector; those with one extractor share its features and their time."""
+        floats, halve = images.float() / 255.0, len(chunk.samples) > 1
+        scorers: dict[str, FittedDetector] = {}
         for cell in cells:
-            prediction = self._predict(self.fitted(cell.detector, cell.shots, cell.seed), floats, chunk.ids, shared)
-            tally = tallies[cell.address]
-            tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
-            if tally.pixels is not None:
-                tally.pixels.add(prediction, chunk.ids)
-
-    def _predict(
-        self, fitted: FittedDetector, images: Tensor, ids: tuple[str, ...], shared: dict[str, Features]
-    ) -> Prediction:
-        scorer = fitted.excluding(ids) if isinstance(fitted, TransductiveScorer) else fitted
-        if not isinstance(scorer, FeatureScorer):
-            return scorer(images)
-        if scorer.extractor.id not in shared:
-            shared[scorer.extractor.id] = scorer.extractor(images)
-        return scorer.score(shared[scorer.extractor.id])
+            with run.guard(cell, halve=halve):
+                scorers[cell.address] = _scorer(self.fits.fitted(cell.detector, cell.shots, cell.seed), chunk.ids)
+        clock = Clock(self.job.device)
+        shared = SharedFeatures(floats, scorers.values(), clock)
+        for address, scorer in scorers.items():
+            with run.guard(run.cells[address], halve=halve):
+                clock.lap()
+                prediction, share = shared.predict(scorer)
+                tally = tallies[address]
+                tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
+                tally.seconds += share + clock.lap()
+                if tally.pixels is not None:
+                    tally.pixels.add(prediction, chunk.ids)
 
     # ---- images ---------------------------------------------------------------------------------------------
 
     def chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
-        """The samples in fixed batches of one shape."""
+        """Fixed slices of query samples with their canonical images."""
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
         for group in chunks(samples, shapes, self.job.chunk_size):
             images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
-            masks = self._masks(group).to(self.device) if self.dataset.info.has_masks else None
+            masks = self._masks(group).to(self.job.device) if self.dataset.info.has_masks else None
             labels = torch.tensor([s.label for s in group])
-            batch = AttackBatch(images.to(self.device), labels.to(self.device), tuple(s.id for s in group), masks)
+            batch = AttackBatch(
+                images.to(self.job.device), labels.to(self.job.device), tuple(s.id for s in group), masks
+            )
             yield Chunk(group, batch)
 
     def _collector(self, cell: CellSpec) -> PixelCollector | None:
@@ -293,7 +276,7 @@ class JobBench:
             return dict(zip((s.id for s in self.job.query), values, strict=True))
         scores: dict[str, float] = {}
         for chunk in self.chunks(self.job.query):
-            found = self._predict(self.fitted(spec, shots, seed), chunk.batch.images / 255.0, chunk.ids, {}).score
+            found = _scorer(self.fits.fitted(spec, shots, seed), chunk.ids)(chunk.batch.images / 255.0).score
             scores.update(zip(chunk.ids, found.tolist(), strict=True))
         return scores
 
@@ -304,83 +287,22 @@ class JobBench:
             raise NotApplicableError("the clean scores of this episode are missing")
         return cell
 
-    # ---- fitted things --------------------------------------------------------------------------------------
+    # ---- what attacks may query -----------------------------------------------------------------------------
 
-    def support(self, shots: int, seed: int) -> DatasetSupport:
-        """The support set of one episode of this category."""
-        if (shots, seed) not in self._supports:
-            spec: EpisodeSpec = next(e for e in self.job.episodes if (e.shots, e.seed) == (shots, seed))
-            episode = Episode(self.job.dataset, self.job.category, shots, seed, spec.support, ())
-            self._supports[shots, seed] = DatasetSupport(self.dataset, episode, self.job.canonical_edge)
-        return self._supports[shots, seed]
-
-    def fitted(self, spec: DetectorSpec, shots: int, seed: int) -> FittedDetector:
-        """A detector fitted to one episode."""
-        key = (spec.label, shots, seed)
-        if key not in self._fitted:
-            detector = self.parts.detector(spec)
-            if detector.extractor is not None:
-                detector.extractor = detector.extractor.to(self.device)
-            fit_seed = keyed_seed("fit", self.job.dataset, self.job.category, shots, seed, spec.label)
-            support = self.support(shots, seed)
-            if detector.card.transductive:
-                self._fitted[key] = detector.fit_transductive(support, self._query(), seed=fit_seed)
-            else:
-                self._fitted[key] = detector.fit(support, seed=fit_seed)
-        return self._fitted[key]
-
-    def _query(self) -> list[tuple[str, Tensor]]:
-        return [(s.id, self._canonical(s)) for s in self.job.query]
-
-    def _canonical(self, sample: Sample) -> Tensor:
-        return as_tensor(self.images.get(self.dataset, [sample])[0]).to(self.device)
-
-    def _target(self, spec: PassSpec, chunk: Chunk) -> BoundTarget:
+    def _target(self, spec: PassSpec, chunk: Chunk, clean: CleanGraph) -> BoundTarget:
         """What the attack of a pass may query."""
-        victim = spec.source or spec.extractor_of
-        if victim is None:
+        if spec.attack is None or (spec.source or spec.extractor_of) is None:
             return BoundTarget(Unreachable(), chunk.ids)
-        assert spec.shots is not None
-        assert spec.seed is not None
-        fitted = self.fitted(victim, spec.shots, spec.seed)
-        if spec.source is None:
-            return BoundTarget(fitted, chunk.ids, surrogate=self._surrogate(spec, victim, chunk))
-        draws = 1 if self.parts.detector(victim).card.deterministic else EOT_DRAWS
-        return BoundTarget(fitted, chunk.ids, flag=self._flag(victim, spec.shots, spec.seed), draws=draws)
-
-    def _surrogate(self, spec: PassSpec, victim: DetectorSpec, chunk: Chunk) -> Callable[[Features], Tensor]:
-        """The head that the pass's attack reads: fitted on the support, or (``oracle``) on test labels."""
-        assert spec.attack is not None
-        if getattr(self.parts.attack(spec.attack), "head", "synthetic") == "oracle":
-            return self._oracle(victim, chunk)
-        extractor = self.parts.detector(victim).extractor
-        assert extractor is not None
-        key = (extractor.id, spec.shots, spec.seed)
-        if key not in self._heads:
-            fit = load_attribute("attacks.surrogate:fit_surrogate")
-            seed = keyed_seed("surrogate", self.job.dataset, self.job.category, spec.shots or 0, spec.seed or 0)
-            self._heads[key] = fit(extractor, self.support(spec.shots or 0, spec.seed or 0), seed=seed)
-        logit: Callable[[Features], Tensor] = self._heads[key].logit
-        return logit
-
-    def _oracle(self, victim: DetectorSpec, chunk: Chunk) -> Callable[[Features], Tensor]:
-        """Audit only: each image is attacked through the head fitted on the TRUE LABELS of the other fold."""
-        query = self.job.query
-        folds = fold_of([s.id for s in query], [s.label for s in query])
-        fold = {s.id: int(f) for s, f in zip(query, folds, strict=True)}
-        heads = [self._oracle_head(victim, [s for s in query if fold[s.id] != f], f) for f in (0, 1)]
-        first = torch.tensor([fold[name] == 0 for name in chunk.ids], device=self.device)
-        return lambda features: torch.where(first, heads[0].logit(features), heads[1].logit(features))
-
-    def _oracle_head(self, victim: DetectorSpec, others: Sequence[Sample], fold: int) -> Any:
-        extractor = self.parts.detector(victim).extractor
-        assert extractor is not None
-        key = (extractor.id, "oracle", fold)
-        if key not in self._heads:
-            fit = load_attribute("attacks.surrogate:fit_oracle_surrogate")
-            images = [self._canonical(s) for s in others]
-            self._heads[key] = fit(extractor, images, [s.label for s in others], seed=0)
-        return self._heads[key]
+        shots, seed = spec.shots or 0, spec.seed or 0
+        if spec.extractor_of is not None:
+            victim = spec.extractor_of
+            oracle = getattr(self.parts.attack(spec.attack), "head", "synthetic") == "oracle"
+            logit = self.fits.oracle(victim, chunk.ids) if oracle else self.fits.surrogate(victim, shots, seed)
+            return BoundTarget(BackboneAlone(self.fits.extractor(victim)), chunk.ids, surrogate=logit, clean=clean)
+        assert spec.source is not None
+        fitted = self.fits.fitted(spec.source, shots, seed)
+        draws = 1 if self.parts.detector(spec.source).card.deterministic else EOT_DRAWS
+        return BoundTarget(fitted, chunk.ids, flag=self._flag(spec.source, shots, seed), draws=draws)
 
     def _flag(self, spec: DetectorSpec, shots: int, seed: int) -> FlagModel | None:
         """The clean decision rule that `flag_adaptive` knows; None without clean scores of both classes."""
@@ -389,12 +311,12 @@ class JobBench:
         return None if clean is None or len(set(labels)) < 2 else clean_flag(clean.scores, labels)
 
 
-def _finish(cell: CellSpec, tally: _Tally, facts: dict[str, float]) -> Cell:
-    pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
-    return _cell(cell, np.array([tally.scores[s.id] for s in cell.samples]), pixels, facts)
+def _scorer(fitted: FittedDetector, ids: tuple[str, ...]) -> FittedDetector:
+    """The detector for exactly these samples."""
+    return fitted.excluding(ids) if isinstance(fitted, TransductiveScorer) else fitted
 
 
-def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict[str, float]) -> Cell:
+def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict[str, float], seconds: float) -> Cell:
     if not np.isfinite(scores).all():
         raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
-    return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts)
+    return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts, seconds)

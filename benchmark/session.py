@@ -17,9 +17,10 @@ from benchmark.executors import executor
 from benchmark.gallery import withdraw_galleries, write_galleries
 from benchmark.jobs import CellSpec
 from benchmark.jsonio import atomic_write
+from benchmark.pass_run import CellFailure
 from benchmark.planner import Plan, Selection, make_plan
 from benchmark.results import Failure, Timing
-from benchmark.runner import CellFailure, prepare_device
+from benchmark.runner import prepare_device
 from benchmark.scratch import sweep
 from benchmark.store import Cell, CellStore, run_lock
 from benchmark.tracks import Track

@@ -51,7 +51,7 @@ class Cell:
         scores: float32 [N] in the order of the cell's sample list.
         pixels: Pixel evidence, where the track asks for it and the detector has a map.
         facts: Deterministic facts for cost and validity: passes per image, zero-gradient count ...
-        seconds: Wall time of the pass divided by the cells it fed.
+        seconds: Wall time of its own scoring, and its share of the time that the images and their features took.
     """
 
     address: str

@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from benchmark.calibration.calibrators import Platt
+from benchmark.clean_graph import CleanGraph
 from benchmark.errors import ContractError, NotApplicableError
 from benchmark.metrics.threshold import best_f1_threshold
 from benchmark.metrics.uncertainty import entropy
 from benchmark.types.detector import (
+    Extractor,
     Features,
     FeatureScorer,
     FittedDetector,
@@ -65,6 +67,7 @@ class BoundTarget:
         sample_ids: Ids of the batch, in batch order.
         surrogate: Logit of the linear head from features (`SurrogateHead.logit`), for the head attacks.
         flag: The clean decision rule, for `flag_adaptive`.
+        clean: Shares one forward pass of the clean images between the targets of a batch.
         draws: Forward passes averaged per prediction; `EOT_DRAWS` where the card says ``deterministic = False`` (EOT).
         record: Keep the scores of every prediction.
 
@@ -82,6 +85,7 @@ class BoundTarget:
         *,
         surrogate: Callable[[Features], Tensor] | None = None,
         flag: FlagModel | None = None,
+        clean: CleanGraph | None = None,
         draws: int = 1,
         record: bool = False,
     ) -> None:
@@ -89,6 +93,7 @@ class BoundTarget:
         self._sample_ids = sample_ids
         self._surrogate = surrogate
         self._flag = flag
+        self._clean = clean
         self._draws = draws
         self._whole = fitted.excluding(sample_ids) if isinstance(fitted, TransductiveScorer) else fitted
         self.forwards = 0
@@ -131,7 +136,8 @@ class BoundTarget:
     def features(self, images: Tensor) -> Features:
         if not isinstance(self._fitted, FeatureScorer):
             raise NotApplicableError("the detector has no tokens: it is not a head on a frozen feature extractor")
-        return self._fitted.extractor(self._counted(images, 1, None))
+        counted, extractor = self._counted(images, 1, None), self._fitted.extractor
+        return extractor(counted) if self._clean is None else self._clean.features(extractor, counted)
 
     def surrogate_logit(self, images: Tensor) -> Tensor:
         features = self.features(images)
@@ -210,3 +216,13 @@ class Unreachable(FittedDetector):
 
     def __call__(self, images: Tensor) -> Prediction:
         raise ContractError("an attack with knowledge 'none' queried the detector")
+
+
+class BackboneAlone(FeatureScorer):
+    """Stands for the detector where the attacker knows its backbone and not its score (`surrogate`)."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor = extractor
+
+    def score(self, features: Features) -> Prediction:
+        raise ContractError("an attack with knowledge 'surrogate' queried the detector's score")

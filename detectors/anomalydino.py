@@ -7,20 +7,20 @@ from the track: 448 or 672 pixels on the smaller edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import get_args
 
-import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmark.types import CategoryInfo, Detector, Extractor, Features, Prediction, Support
 from detectors.backbones import build
-from detectors.bank import support_features
+from detectors.bank import patch_bank
 from detectors.cards import CARDS
 from detectors.foreground import MaskForm, foreground, margin
 from detectors.head import Head
-from detectors.neighbours import Metric, nearest
+from detectors.neighbours import Metric, Parts, nearest
 from detectors.options import at_least, one_of
 
 DEFAULT_BACKBONE = "dinov2_vits14"
@@ -75,18 +75,32 @@ class FittedAnomalyDINO(Head):
     mask_form: MaskForm
     neighbours: int
     metric: Metric
+    parts: Parts | None = None
 
     def score(self, features: Features) -> Prediction:
         """Distances of patch tokens; masked-out patches count 0 and stay in the grid."""
         tokens = features.maps[-1]  # [B, h, w, D]
         flat = tokens.flatten(0, 2)
         queries = normalize(flat, dim=1) if self.metric == "cosine" else flat
-        found = nearest(queries, self.bank, k=min(self.neighbours, len(self.bank)), metric=self.metric)
+        k = min(self.neighbours, len(self.bank))
+        found = nearest(queries, self.bank, k=k, metric=self.metric, parts=self.parts, memo=features.memo)
         distances = found.distance.mean(dim=1).reshape(tokens.shape[:3])
         if self.masked:
-            distances = distances * foreground(tokens, self.mask_form)
+            distances = distances * self._foreground(features)
         score = mean_top_share(distances.flatten(1))
         return Prediction(score, distances, features.region, MAP_SIGMA)
+
+    def _foreground(self, features: Features) -> Tensor:
+        """The mask of the tokens, made once for all heads."""
+        key = ("foreground", self.mask_form)
+        if key not in features.memo:
+            features.memo[key] = foreground(features.maps[-1], self.mask_form)
+        mask: Tensor = features.memo[key]
+        return mask
+
+    def with_state(self, state: Mapping[str, Tensor]) -> FittedAnomalyDINO:
+        """As `Head.with_state`; nothing is known of the parts of another bank."""
+        return replace(self, bank=state["bank"], parts=None)
 
     def foreground_margin(self, features: Features) -> Tensor:
         """`detectors.foreground.margin` of the features: [B, h, w], positive = foreground, differentiable."""
@@ -144,8 +158,7 @@ class AnomalyDINO(Detector):
     def fit(self, support: Support, *, seed: int) -> FittedAnomalyDINO:
         """Put all tokens of all references, rotated where the mode says so, into the bank."""
         angles = ANGLES if rotates(self.preprocess, support.info) else ANGLES[:1]
-        features = support_features(self.extractor, support, angles)
-        bank = torch.cat([view.maps[-1].flatten(0, 2) for view in features])
+        bank, parts = patch_bank(self.extractor, support, angles)
         return FittedAnomalyDINO(
             extractor=self.extractor,
             bank=normalize(bank, dim=1) if self.metric == "cosine" else bank,
@@ -153,4 +166,5 @@ class AnomalyDINO(Detector):
             mask_form=self.mask_form,
             neighbours=self.neighbours,
             metric=self.metric,
+            parts=parts,
         )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmark.errors import NotApplicableError
 from benchmark.types import Extractor, Features, Support
+from detectors.neighbours import Parts
 
 CACHE_BYTES = 2 << 30
 
@@ -55,6 +56,20 @@ def support_features(extractor: Extractor, support: Support, angles: Sequence[fl
     """
     require_support(support)
     return [CACHE.features(extractor, view) for views in support.views(angles) for view in views]
+
+
+def patch_bank(extractor: Extractor, support: Support, angles: Sequence[float] = (0.0,)) -> tuple[Tensor, Parts]:
+    """The patch tokens [M, D] of the last level of all views, and which rows come from which support image.
+
+    A part's key is the digest of the image: its views follow from it.
+
+    Raises:
+        NotApplicableError: If the support is empty.
+    """
+    tokens = [view.maps[-1].flatten(0, 2) for view in support_features(extractor, support, angles)]
+    rows = [sum(map(len, tokens[i : i + len(angles)])) for i in range(0, len(tokens), len(angles))]
+    keys = [f"{_digest(image)} {angles}" for image in support.images()]
+    return torch.cat(tokens), Parts(tuple(keys), tuple(rows))
 
 
 def require_support(support: Support) -> None:

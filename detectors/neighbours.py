@@ -1,16 +1,17 @@
 """Exact nearest neighbours in a memory bank, differentiable with respect to the queries.
 
 The search runs without gradient in blocks with a running best, so that no more than one block of the distance
-matrix exists;
-the winners' distances are then recomputed, and only those rows take part in the backward pass. At a fixed
-neighbour this is
-the gradient of the minimum, almost everywhere.
+matrix exists; the winners' distances are then recomputed, and only those rows take part in the backward pass. At a
+fixed neighbour this is the gradient of the minimum, almost everywhere.
+
+The nearest row of a union is the nearest of the parts' nearest: banks that share parts share their search.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,7 +29,23 @@ class Neighbours:
     index: Tensor
 
 
-def nearest(queries: Tensor, bank: Tensor, *, k: int = 1, metric: Metric = "cosine") -> Neighbours:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A bank as consecutive parts: one key and one number of rows for each. Equal keys mean equal rows."""
+
+    keys: tuple[str, ...]
+    rows: tuple[int, ...]
+
+
+def nearest(
+    queries: Tensor,
+    bank: Tensor,
+    *,
+    k: int = 1,
+    metric: Metric = "cosine",
+    parts: Parts | None = None,
+    memo: dict[Any, Any] | None = None,
+) -> Neighbours:
     """The k nearest bank rows of every query.
 
     Args:
@@ -36,6 +53,8 @@ def nearest(queries: Tensor, bank: Tensor, *, k: int = 1, metric: Metric = "cosi
         bank: [M, D]; of unit length for the cosine.
         k: Neighbours, at most M.
         metric: ``"cosine"``: 1 - <q, b>, in [0, 2]; ``"l2"``: Euclidean distance.
+        parts: What the bank consists of.
+        memo: Read and filled with the nearest rows of each part, for other banks with the same queries.
 
     Raises:
         ValueError: If k is not within 1..M.
@@ -43,7 +62,14 @@ def nearest(queries: Tensor, bank: Tensor, *, k: int = 1, metric: Metric = "cosi
     if not 1 <= k <= len(bank):
         raise ValueError(f"k = {k} neighbours of a bank of {len(bank)} rows; allowed are 1 to {len(bank)}")
     with torch.no_grad():
-        index = torch.cat([_search(block, bank, k, metric) for block in torch.split(queries, QUERY_BLOCK)])
+        known = {} if memo is None else memo
+        found = [
+            _search(block, bank, k, metric)
+            if parts is None
+            else _search_parts(block, place, bank, parts, k, metric, known)
+            for place, block in enumerate(torch.split(queries, QUERY_BLOCK))
+        ]
+        index = torch.cat([rows for _, rows in found])
     winners = bank[index]  # [N, k, D]
     if metric == "cosine":
         distance = 1 - (queries[:, None] * winners).sum(-1)
@@ -72,16 +98,44 @@ def nearest_per_group(queries: Tensor, groups: Tensor) -> GroupNeighbours:
     return GroupNeighbours(torch.stack([b.values for b in best], 1), torch.stack([b.indices for b in best], 1))
 
 
-def _search(queries: Tensor, bank: Tensor, k: int, metric: Metric) -> Tensor:
-    """Rows of the k largest similarities, blockwise: <q, b>, less |b|^2 / 2 for the Euclidean distance."""
-    best = queries.new_full((len(queries), 0), 0.0)
-    index = torch.zeros((len(queries), 0), dtype=torch.int64, device=queries.device)
+Found = tuple[Tensor, Tensor]
+"""The largest similarities [N, k], descending, and their bank rows int64 [N, k]."""
+
+
+def _search(queries: Tensor, bank: Tensor, k: int, metric: Metric) -> Found:
+    """Blockwise; the similarity is <q, b>, less |b|^2 / 2 for the Euclidean distance."""
+    return _merged(_blocks(queries, bank, k, metric), k)
+
+
+def _search_parts(
+    queries: Tensor, place: int, bank: Tensor, parts: Parts, k: int, metric: Metric, memo: dict[Any, Any]
+) -> Found:
+    """`_search` part by part; ``place`` numbers the block of queries."""
+    found, start = [], 0
+    for part, rows in zip(parts.keys, parts.rows, strict=True):
+        key = ("nearest", part, metric, k, place)
+        if key not in memo:
+            memo[key] = _search(queries, bank[start : start + rows], k, metric)
+        value, row = memo[key]
+        found.append((value, row + start))
+        start += rows
+    return _merged(iter(found), k)
+
+
+def _blocks(queries: Tensor, bank: Tensor, k: int, metric: Metric) -> Iterator[Found]:
     for start in range(0, len(bank), BANK_BLOCK):
         block = bank[start : start + BANK_BLOCK]
         similarity = queries @ block.T
         if metric == "l2":
             similarity -= block.square().sum(1) / 2
         value, row = similarity.topk(min(k, len(block)), dim=1) if k > 1 else similarity.max(dim=1, keepdim=True)
+        yield value, row + start
+
+
+def _merged(found: Iterator[Found], k: int) -> Found:
+    """The k best of several results."""
+    best, index = next(found)
+    for value, row in found:
         best, order = torch.cat([best, value], dim=1).topk(min(k, best.shape[1] + value.shape[1]), dim=1)
-        index = torch.cat([index, row + start], dim=1).gather(1, order)
-    return index
+        index = torch.cat([index, row], dim=1).gather(1, order)
+    return best, index

@@ -11,9 +11,10 @@ import torch
 
 from benchmark.batches import out_of_memory
 from benchmark.cli import main
+from benchmark.pass_run import CellFailure
 from benchmark.planner import Selection
 from benchmark.registry import DETECTORS
-from benchmark.runner import CellFailure, run_job
+from benchmark.runner import run_job
 from benchmark.session import plan_run
 from benchmark.store import Cell, CellStore
 from benchmark.tracks import load_track

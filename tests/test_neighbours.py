@@ -67,3 +67,29 @@ def test_a_query_that_lies_in_the_bank_has_a_finite_gradient() -> None:
 def test_impossible_k(k: int) -> None:
     with pytest.raises(ValueError, match=f"k = {k} neighbours of a bank of 12 rows"):
         nearest(points(0, 2, True), points(1, 12, True), k=k)
+
+
+@pytest.mark.parametrize(("k", "metric"), [(1, "cosine"), (3, "cosine"), (2, "l2")])
+def test_banks_of_shared_parts_search_every_part_once(
+    k: int, metric: neighbours.Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries, rows = points(0, 23, unit=True), points(1, 31, unit=True)
+    cuts, keys = (0, 4, 15, 16, 31), ("a", "b", "c", "d")
+    searched: list[int] = []
+    search = neighbours._search
+    monkeypatch.setattr(
+        neighbours, "_search", lambda q, bank, *rest: searched.append(len(bank)) or search(q, bank, *rest)
+    )
+    memo: dict[object, object] = {}
+    for first, last in ((0, 2), (0, 4), (2, 4), (1, 3)):
+        bank = rows[cuts[first] : cuts[last]]
+        lengths = tuple(b - a for a, b in zip(cuts[first:last], cuts[first + 1 : last + 1], strict=True))
+        parts = neighbours.Parts(keys[first:last], lengths)
+        found = neighbours.nearest(queries, bank, k=k, metric=metric, parts=parts, memo=memo)
+        whole = torch.cdist(queries, bank)
+        expected = whole.topk(k, largest=False)
+        assert torch.equal(found.index, expected.indices)
+        distance = expected.values if metric == "l2" else expected.values.square() / 2
+        torch.testing.assert_close(found.distance, distance, rtol=1e-4, atol=1e-6)
+    blocks = -(-len(queries) // neighbours.QUERY_BLOCK)
+    assert sorted(searched) == sorted([4, 11, 1, 15] * blocks)

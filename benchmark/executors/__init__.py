@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from benchmark.jobs import Job
-    from benchmark.runner import CellFailure
+    from benchmark.pass_run import CellFailure
     from benchmark.store import Cell
 
     Executor: TypeAlias = Callable[[Sequence[Job], Mapping[str, Cell]], Iterator[Cell | CellFailure]]

@@ -15,7 +15,8 @@ import ray
 
 from benchmark.errors import UsageError
 from benchmark.jobs import Job
-from benchmark.runner import CellFailure, run_job
+from benchmark.pass_run import CellFailure
+from benchmark.runner import run_job
 from benchmark.store import Cell
 
 RETRIES = 3

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -70,11 +70,14 @@ class Features:
         maps: Patch features, one [B, h, w, D] tensor per level (a ViT layer, a CNN stage, a window scale).
         cls: Global feature [B, D], or None.
         region: (top, left, bottom, right) in canonical pixels that the maps cover; crops leave the rest unseen.
+        memo: What heads have computed from these features without gradient and other heads may use; a key names
+            everything besides the features that its value depends on.
     """
 
     maps: tuple[Tensor, ...]
     cls: Tensor | None
     region: tuple[int, int, int, int]
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def pooled(self) -> Tensor:
         """[CLS, mean patch of the last level] per image, [B, D'] (mean patch alone where there is no CLS)."""

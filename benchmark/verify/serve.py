@@ -124,7 +124,7 @@ def main() -> None:
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
     channel = Channel(reader, writer, None)
     asked = json.loads(sys.argv[1])
     try:

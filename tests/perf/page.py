@@ -1,22 +1,75 @@
-"""Figures that a measuring script writes into a page of docs, between two comments that name the part."""
+"""Make docs/performance.md from the figures that the scripts wrote: python -m tests.perf.page"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+import json
+from collections.abc import Iterator
+from typing import Any
 
 from benchmark.jsonio import atomic_write
+from tests.perf.measure import FIGURES
 
-DOCS = Path(__file__).parents[2] / "docs"
+HEAD = """# Performance: what a run costs
+
+Made by `python -m tests.perf.page` from `docs/performance/*.json`; each section names the command that measured it.
+
+## What is shared
+
+| work | done once for |
+|---|---|
+| decoding and resizing an image | everything; kept on disk |
+| a view of a support image, its features, its 64 synthetic anomalies | all shots and seeds that hold it |
+| clean features of a query image | all detectors, shots and seeds with one backbone |
+| foreground mask of a query image | all AnomalyDINO heads |
+| nearest rows in the patches of one support image | all banks that hold them (clean and noise images) |
+| forward pass of the clean images with its graph | all surrogate heads: each costs one backward |
+| backward pass | all epsilons of a one-step attack |
+| attacked features | all detectors with one backbone and surrogate head |
+
+On the grid of shots {1,2,4,8,16} x seeds {0,1,2} x fgsm_head x 5 epsilons that is, per image, 2 + 15 x 2 + 75 = 107
+passes (backward = 2). The graph comes from a second clean forward, not from the one that gives the clean scores: their
+bits must not depend on whether an attack was missing when they were made.
+
+Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py`, all detectors, all attacks.
+
+## Policy
+
+- Reference results: float32, TF32 off, deterministic kernels where torch has them; recorded in `environment.precision`.
+  bfloat16 and TF32 are not offered. Attention is torch's fused `scaled_dot_product_attention`.
+- One process per CUDA device (`--executor local`, `CUDA_VISIBLE_DEVICES` chooses); the jobs are the categories. On the
+  CPU one process with torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
+- Channels-last, `torch.compile` and CUDA graphs are not used: unmeasured, and they change bits.
+- Neighbours are searched exactly, in blocks of matrix products with running maxima. faiss is a test oracle; see below
+  for where it would be faster.
+- A batch that does not fit into memory is halved; the cell says so.
+"""
 
 
-def write_part(page: str, part: str, lines: Iterable[str]) -> None:
-    """Replace what stands between ``<!-- part: begin -->`` and ``<!-- part: end -->`` in docs/``page``."""
-    path = DOCS / page
-    head, begin, rest = path.read_text("utf-8").partition(f"<!-- {part}: begin -->\n")
-    _, end, tail = rest.partition(f"<!-- {part}: end -->\n")
-    if not begin or not end:
-        raise SystemExit(f"{path} has no part {part!r}")
-    text = "\n".join(lines)
-    print(text)
-    atomic_write(path, f"{head}{begin}{text}\n{end}{tail}")
+def section(figures: dict[str, Any]) -> Iterator[str]:
+    """One script's table, findings and notes."""
+    yield f"\n## {figures['title']}\n\n    {figures['command']}\n\n{figures['machine']}\n"
+    if figures["columns"]:
+        yield "\n| " + " | ".join(name.strip() for name in figures["columns"]) + " |"
+        yield "\n|" + "---|" * len(figures["columns"]) + "\n"
+        yield from (f"| {' | '.join(row)} |\n" for row in figures["rows"])
+    for finding in figures["findings"]:
+        verdict = {True: ", holds", False: ", **missed**", None: ""}[finding["holds"]]
+        target = f" (target: {finding['target']}{verdict})" if finding["target"] else ""
+        yield f"\n- {finding['what']}: {finding['value']:.3g}{target}"
+    yield "\n" if figures["findings"] else ""
+    yield from (f"\n{note}\n" for note in figures["notes"])
+
+
+def page() -> str:
+    """The whole page."""
+    found = [json.loads(path.read_text()) for path in sorted(FIGURES.glob("*.json"))]
+    return HEAD + "".join(part for figures in found for part in section(figures))
+
+
+def main() -> None:
+    """Write it."""
+    atomic_write(FIGURES.with_suffix(".md"), page())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A run over exactly its unavoidable work: python -m tests.perf.floor [--backbone seeded:dinov2_vits14 --edge 448 ...]
+
+The run is the runner on a planned grid: support views, fits, clean scores, fgsm_head and sign_noise at five budgets,
+pixel counts. Unavoidable are its backbone passes (each view of each support image once; one clean forward; one backward
+per surrogate head; one forward per attacked image) and the heads' matrix products, each at the time that it takes bare,
+at the best batch size. Rotation, synthetic anomalies, fits of heads, decoding and counting of pixels are overhead.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import torch
+
+from attacks.surrogate import ANGLES, ANOMALIES
+from benchmark.jobs import Job
+from benchmark.runner import JobBench, run_job
+from benchmark.store import Cell
+from benchmark.types import Extractor
+from tests.perf.grid import EPSILONS, grid, integers, only_job
+from tests.perf.measure import Report, options, pictures, prepare, seconds
+
+ATTACKS = ("fgsm_head", "sign_noise")
+
+
+def passes(extractor: Extractor, edge: int, sizes: tuple[int, ...], device: str) -> tuple[float, float, int]:
+    """Seconds per image of a bare forward, of a backward, and the batch size at which the forward is fastest."""
+    best = (float("inf"), 0.0, 0)
+    for size in sizes:
+        images = (pictures(size, edge).float() / 255.0).to(device)
+        with torch.no_grad():
+            forward = seconds(lambda x=images: extractor(x), device, 3) / size
+        if forward < best[0]:
+            both = seconds(lambda x=images: _backward(extractor, x), device, 2) / size
+            best = (forward, both - forward, size)
+    return best
+
+
+def _backward(extractor: Extractor, images: torch.Tensor) -> None:
+    leaf = images.clone().requires_grad_(True)
+    with torch.enable_grad():
+        torch.autograd.grad(extractor(leaf).pooled().sum(), leaf)
+
+
+def products(job: Job, device: str) -> Iterator[tuple[int, float]]:
+    """(times, seconds) of every patch bank's matrix product on one image's patches."""
+    bench = JobBench(job, {})
+    known: set[str] = set()
+    for cell in job.passes[0].cells:
+        fitted = bench.fits.fitted(cell.detector, cell.shots, cell.seed)
+        bank, parts = getattr(fitted, "bank", None), getattr(fitted, "parts", None)
+        extractor = bench.fits.extractor(cell.detector)
+        patches = extractor(torch.zeros(1, 3, job.canonical_edge, job.canonical_edge, device=device)).maps[-1]
+        if bank is None or bank.ndim != 2 or len(bank) <= cell.shots:
+            continue
+        queries = torch.randn(patches.shape[1] * patches.shape[2] * 8, bank.shape[1], device=device)
+        spent = seconds(lambda q=queries, b=bank: q @ b.T, device, 3) / 8
+        new = 1.0
+        if parts is not None:  # clean and noise images: each support image's part once for all banks
+            fresh = [rows for key, rows in zip(parts.keys, parts.rows, strict=True) if key not in known]
+            known.update(parts.keys)
+            new = sum(fresh) / sum(parts.rows)
+        yield 1 + len(EPSILONS), spent * new
+        yield len(EPSILONS), spent
+
+
+def unavoidable(job: Job, edge: int, sizes: tuple[int, ...], device: str) -> tuple[float, dict[str, float]]:
+    """Seconds of the grid's unavoidable work, and its parts."""
+    extractor = JobBench(job, {}).fits.extractor(job.passes[0].cells[0].detector)
+    forward, backward, size = passes(extractor, edge, sizes, device)
+    images, heads = len(job.query), len(job.episodes)
+    support = len({s.id for e in job.episodes for s in e.support})
+    views = support * (len(ANGLES) + ANOMALIES)
+    forwards = views + images * (1 + heads * len(EPSILONS) + len(EPSILONS))
+    with torch.no_grad():
+        search = images * sum(times * spent for times, spent in products(job, device))
+    parts = {
+        "forward passes": forwards,
+        "backward passes": images * heads,
+        "batch size": size,
+        "forward s": forwards * forward,
+        "backward s": images * heads * backward,
+        "products s": search,
+    }
+    return forwards * forward + images * heads * backward + search, parts
+
+
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = options(__doc__)
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--edge", type=int, default=112)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--chunk", type=int, default=16)
+    parser.add_argument("--detector", action="append", help="repeatable; default anomalydino and knn")
+    parser.add_argument("--shots", type=integers, default=(1, 4))
+    parser.add_argument("--seeds", type=integers, default=(0,))
+    parser.add_argument("--batch", type=integers, default=(1, 4, 16), help="batch sizes to try bare")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure."""
+    chosen = parsed()
+    prepare(chosen)
+    track = grid(
+        chosen.detector or ["anomalydino", "knn"],
+        ATTACKS,
+        backbone=chosen.backbone,
+        edge=chosen.edge,
+        chunk=chosen.chunk,
+        shots=chosen.shots,
+        seeds=chosen.seeds,
+        images=chosen.images,
+    )
+    job = only_job(track, chosen.device)
+    bare, parts = unavoidable(job, chosen.edge, chosen.batch, chosen.device)
+    cells: list[Cell] = []
+    decode = seconds(lambda: list(JobBench(job, {}).chunks(job.query)))
+    whole = seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device)
+    words = f"--backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images} --chunk {chosen.chunk}"
+    shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
+    command = f"python -m tests.perf.floor {words} --shots {shots} --seeds {seeds}"
+    report = Report(f"floor-{chosen.backbone.replace(':', '-')}", f"Floor, {chosen.backbone}", command)
+    report.columns = ("what           ", "value")
+    for name, value in parts.items():
+        report.row(name, value)
+    report.row("unavoidable s", bare)
+    report.row("run s", whole)
+    report.row("cells", len(cells))
+    report.row("first decode s, not in the run", decode)
+    report.at_most("run over its unavoidable work, with pixel counts", whole / bare, 1.15)
+    report.save(chosen.device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""1-NN search against the matrix product alone and against faiss: python -m tests.perf.knn [--device cuda]
+
+1,024 queries, banks of 8k to 131k rows, 384 dimensions, cosine. The product runs in the blocks of the search, into a
+buffer, so that it too keeps no distance matrix. faiss runs its flat index of inner products with the same threads.
+"""
+
+from __future__ import annotations
+
+import faiss
+import torch
+from torch import Tensor
+
+from detectors.neighbours import BANK_BLOCK, QUERY_BLOCK, nearest
+from tests.perf.measure import Report, options, prepare, seconds, unit_rows
+
+
+def product(queries: Tensor, bank: Tensor) -> None:
+    """All similarities, block by block, kept nowhere."""
+    for block in torch.split(queries, QUERY_BLOCK):
+        for rows in torch.split(bank, BANK_BLOCK):
+            torch.mm(block, rows.T)
+
+
+def main() -> None:
+    """Measure."""
+    parser = options(__doc__)
+    parser.add_argument("--queries", type=int, default=1024)
+    parser.add_argument("--width", type=int, default=384)
+    parser.add_argument("--bank", type=int, action="append", help="rows; repeatable; default 8192 to 131072")
+    parser.add_argument("--repeats", type=int, default=5)
+    chosen = parser.parse_args()
+    prepare(chosen)
+    faiss.omp_set_num_threads(chosen.threads)
+    sizes = chosen.bank or [8192 * 2**step for step in range(5)]
+    report = Report("knn", "Nearest-neighbour search", f"python -m tests.perf.knn --device {chosen.device}")
+    report.columns = ("bank rows", "product s", "search s", "faiss s", "search/product", "search/faiss")
+    queries = unit_rows(chosen.queries, chosen.width, 0, chosen.device)
+    product_ratio, faiss_ratio = [], []
+    for size in sizes:
+        bank = unit_rows(size, chosen.width, 1, chosen.device)
+        index = faiss.IndexFlatIP(chosen.width)
+        index.add(bank.cpu().numpy())
+        sought = queries.cpu().numpy()
+        bare = ours = other = float("inf")
+        for _ in range(chosen.repeats):  # interleaved, so that other load on the machine hits all
+            bare = min(bare, seconds(lambda b=bank: product(queries, b), chosen.device))
+            ours = min(ours, seconds(lambda b=bank: nearest(queries, b), chosen.device))
+            other = min(other, seconds(lambda i=index, q=sought: i.search(q, 1)))
+        product_ratio.append(ours / bare)
+        faiss_ratio.append(ours / other)
+        report.row(size, bare, ours, other, ours / bare, ours / other)
+    report.at_most("search over the matrix product alone, worst size", max(product_ratio), 1.2)
+    report.at_most("search over faiss IndexFlatIP, worst size", max(faiss_ratio), 1.0)
+    wins = [size for size, ratio in zip(sizes, faiss_ratio, strict=True) if ratio > 1]
+    report.notes.append(
+        f"faiss is faster at {', '.join(map(str, wins))} rows." if wins else "faiss is faster at none of these sizes."
+    )
+    report.save(chosen.device)
+
+
+if __name__ == "__main__":
+    main()

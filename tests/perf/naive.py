@@ -1,0 +1,131 @@
+"""The few-shot grid against the same grid cell by cell: python -m tests.perf.naive [--backbone NAME --edge 224 ...]
+
+Grid: shots x seeds x fgsm_head x 5 epsilons x detectors. Naive: every cell runs the backbone for itself: clean 1 pass,
+attacked 1 forward and 1 backward to craft and 1 forward to score. Both sides get fitted detectors and heads and decoded
+images; the shared fits are timed apart.
+Counted in forward passes (backward = 2), h = shots x seeds: naive 21 h detectors, shared 2 + 7 h.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+from benchmark.jobs import CellSpec, Job
+from benchmark.passes import streams
+from benchmark.perturb import perturb
+from benchmark.runner import JobBench
+from benchmark.target import BoundTarget
+from benchmark.types import AttackBatch, FeatureScorer
+from benchmark.workbench import build_attack
+from tests.perf.grid import grid, integers, only_job
+from tests.perf.measure import Report, options, prepare, seconds
+
+Scores = dict[str, np.ndarray]
+
+
+def naive_cell(bench: JobBench, cell: CellSpec, batches: list[AttackBatch]) -> np.ndarray:
+    """The scores of one cell, nothing shared."""
+    fitted, scores = bench.fits.fitted(cell.detector, cell.shots, cell.seed), {}
+    logit = bench.fits.surrogate(cell.detector, cell.shots, cell.seed) if cell.attack else None
+    for batch in batches:
+        images = batch.images
+        if cell.attack is not None:
+            assert cell.epsilon is not None
+            target = BoundTarget(fitted, batch.sample_ids, surrogate=logit)
+            images = next(perturb(build_attack(cell.attack), target, batch, [cell.epsilon]))
+        scores.update(zip(batch.sample_ids, fitted(images.float() / 255.0).score.tolist(), strict=True))
+    return np.array([scores[s.id] for s in cell.samples], np.float32)
+
+
+def fit(bench: JobBench, job: Job) -> None:
+    """Fit every detector and head of the grid."""
+    for spec in {p.extractor_of for p in job.passes if p.extractor_of}:
+        for episode in job.episodes:
+            bench.fits.surrogate(spec, episode.shots, episode.seed)
+    for detector in {c.detector for p in job.passes for c in p.cells}:
+        for episode in job.episodes:
+            bench.fits.fitted(detector, episode.shots, episode.seed)
+
+
+def run_shared(bench: JobBench, job: Job, into: Scores) -> None:
+    """The passes as the runner runs them."""
+    for passes in streams(job.passes):
+        into.update((cell.address, cell.scores) for run in bench.run(passes) for cell in run.done)
+
+
+@torch.no_grad()
+def run_naive(bench: JobBench, job: Job, batches: list[AttackBatch], into: Scores) -> None:
+    """Every cell for itself."""
+    into.update((c.address, naive_cell(bench, c, batches)) for p in job.passes for c in p.cells)
+
+
+def head_share(bench: JobBench, job: Job, batch: AttackBatch, device: str) -> float:
+    """Mean time of a detector's own scoring over a forward pass."""
+    heads = [bench.fits.fitted(c.detector, c.shots, c.seed) for c in job.passes[0].cells]
+    found = [head for head in heads if isinstance(head, FeatureScorer)]
+    images = batch.images.float() / 255.0
+    with torch.no_grad():
+        features = found[0].extractor(images)
+        forward = seconds(lambda: found[0].extractor(images), device, 3)
+        own = sum(seconds(lambda h=head: h.score(features), device) for head in found) / len(found)
+    return own / forward
+
+
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = options(__doc__)
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--edge", type=int, default=112)
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--detector", action="append", help="repeatable; default knn, padim and anomalydino")
+    parser.add_argument("--shots", type=integers, default=(1, 2, 4, 8, 16))
+    parser.add_argument("--seeds", type=integers, default=(0, 1, 2))
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure."""
+    chosen = parsed()
+    prepare(chosen)
+    detectors = chosen.detector or ["knn", "padim", "anomalydino"]
+    track = grid(
+        detectors,
+        ["fgsm_head"],
+        backbone=chosen.backbone,
+        edge=chosen.edge,
+        chunk=chosen.images,
+        shots=chosen.shots,
+        seeds=chosen.seeds,
+        images=chosen.images,
+    )
+    job = only_job(track, chosen.device)
+    bench = JobBench(job, {})
+    fits = seconds(lambda: fit(bench, job), chosen.device)
+    batches = [chunk.batch for chunk in bench.chunks(job.query)]
+    together, alone = Scores(), Scores()
+    share = head_share(bench, job, batches[0], chosen.device)
+    fast = seconds(lambda: run_shared(bench, job, together), chosen.device)
+    slow = seconds(lambda: run_naive(bench, job, batches, alone), chosen.device)
+    worst = max(float(np.abs(together[a] - alone[a]).max()) for a in together)
+    heads = len(chosen.shots) * len(chosen.seeds)
+    limit = 21 * heads * len(detectors) / (2 + 7 * heads)
+    command = f"python -m tests.perf.naive --backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images}"
+    name = f"naive-{chosen.backbone.replace(':', '-')}"
+    report = Report(name, f"Shared against naive execution, {chosen.backbone}", command)
+    report.columns = ("grid  ", "cells", "seconds")
+    report.row("shared", len(together), fast)
+    report.row("naive", len(alone), slow)
+    report.found("heads' own scoring over a forward pass, mean", share)
+    report.at_least(f"times faster (limit by counting {limit:.1f})", slow / fast, 8 if share < 0.05 else 6)
+    report.at_most("largest difference of a score", worst, 1e-6)
+    report.found("seconds to fit all detectors and heads, shared, not in the above", fits)
+    shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
+    report.notes.append(f"{', '.join(detectors)}; shots {shots}, seeds {seeds}, {len(job.query)} images.")
+    report.save(chosen.device)
+
+
+if __name__ == "__main__":
+    main()
