@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from benchmark.result_rows import EntropyHistogram, MetricValue, Reliability
 from benchmark.results import RunResult
+from leaderboard.beside import NO_BUDGET, BesideRow, corruptions, experiments
 from leaderboard.charts import Point, Series, curves, histogram, reliability
 from leaderboard.read import Entry
 from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, Record, quantum
@@ -61,6 +62,8 @@ class Section:
     entropy: tuple[Chart, ...]
     heat_heads: tuple[str, ...]
     heat: tuple[HeatRow, ...]
+    corruptions: tuple[BesideRow, ...]
+    experiments: tuple[BesideRow, ...]
     numbers: tuple[NumberTable, ...]
 
 
@@ -84,6 +87,8 @@ def _section(result: RunResult, file: str, sha256: str, ranked: int | None) -> S
         entropy=tuple(_entropy(result, shots)),
         heat_heads=heads,
         heat=heat,
+        corruptions=tuple(corruptions(whole, shots)),
+        experiments=tuple(experiments(result.probes)),
         numbers=tuple(_numbers(whole)),
     )
 
@@ -114,7 +119,8 @@ def _curves(values: list[MetricValue], shots: int) -> Iterable[Chart]:
     names = sorted({v.attack for v in values if v.attack}, key=lambda a: (a != WORST_CASE, a))
     for goal, title in GOALS.items():
         metrics = ("auroc_robust",) if goal == "two_sided" else ("auroc", "auroc_robust")
-        rows = [v for v in values if v.goal == goal and v.shots == shots and v.metric in metrics and v.epsilon]
+        budgeted = [v for v in values if v.epsilon and v.epsilon != NO_BUDGET and v.shots == shots]
+        rows = [v for v in budgeted if v.goal == goal and v.metric in metrics]
         series = []
         for style, name in enumerate(names):
             points = [_point(v, v.epsilon) for v in rows if v.attack == name and v.value is not None]
@@ -154,8 +160,8 @@ def _reliability(result: RunResult, shots: int) -> Iterable[Chart]:
 
 
 def _headline_level(diagrams: Sequence[Diagram], shots: int) -> list[Diagram]:
-    """Clean diagrams and, of every attack, those at the budget nearest to the headline one."""
-    mine = [d for d in diagrams if d.shots == shots]
+    """Clean diagrams and, of every attack (corruptions are none), those at the budget nearest to the headline one."""
+    mine = [d for d in diagrams if d.shots == shots and d.epsilon != NO_BUDGET]
     distance = [abs(_level(d.epsilon) - HEADLINE_LEVEL) if d.epsilon else 0 for d in mine]
     nearest: dict[str | None, int] = {}
     for diagram, far in zip(mine, distance, strict=True):
