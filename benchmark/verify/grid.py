@@ -6,16 +6,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmark.errors import ResultError
-from benchmark.jobs import PROBES
+from benchmark.jobs import LEAVE_ONE_OUT, PROBES
 from benchmark.registry import DATASETS
 from benchmark.results import Failure, RunResult
 from benchmark.tracks import Probe, Tier, Track
 from benchmark.types import keyed_seed
 from benchmark.verify.subject import Entry, Subject
 from benchmark.workbench import build_attack
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CellKey = tuple[str, int, int, str | None, str | None]  # category, shots, seed, attack, epsilon
 
@@ -55,7 +58,7 @@ def check_grid(subject: Subject) -> str:
 
 
 def _check_probes(entry: Entry) -> None:
-    """Every experiment beside the grid is there, or a failure says why not; none is foreign to the track."""
+    """Every experiment beside the grid is there, on the track's images, or a failure says why not; none is foreign."""
     result, rows = entry.result, entry.probes
     columns = ["probe", "value", "category", "shots", "seed"]
     found = set() if rows is None else set(rows[columns].drop_duplicates().itertuples(index=False, name=None))
@@ -74,6 +77,37 @@ def _check_probes(entry: Entry) -> None:
         if not any(_explains(f, (category, shots, seed, name, None)) for f in result.failures):
             where = f"{category}, {shots}-shot, seed {seed}, {name} {value:g}"
             raise ResultError(f"{entry.path.name}: {where} is missing, and no failure explains it")
+    if rows is not None:
+        _check_probed_images(entry, rows)
+
+
+def _check_probed_images(entry: Entry, rows: pd.DataFrame) -> None:
+    supports = {
+        (c.name, s.shots, s.seed): set(s.sample_ids) for c in entry.result.dataset.categories for s in c.supports
+    }
+    per_class = {probe.name: probe.subset_per_class for probe in entry.track.probes}
+    for key, part in rows.groupby(["probe", "category", "shots", "seed"]):
+        name, category, shots, seed = cast("tuple[str, str, int, int]", key)
+        if name == LEAVE_ONE_OUT:
+            wanted = supports.get((category, shots, seed))
+        else:
+            wanted = _chosen_images(_clean_rows(entry, category, shots, seed), per_class[name])
+        if any(set(cell["sample_id"]) != wanted for _, cell in part.groupby(["value", "draw"])):
+            raise ResultError(f"{entry.path.name}: {category}: {name}: not the images that the track chooses")
+
+
+def _clean_rows(entry: Entry, category: object, shots: object, seed: object) -> pd.DataFrame:
+    scores = entry.scores
+    mine = (scores["category"] == category) & (scores["shots"] == shots) & (scores["seed"] == seed)
+    return scores[mine & scores["attack"].isna()]
+
+
+def _chosen_images(clean: pd.DataFrame, per_class: int | None) -> set[str]:
+    """The images of a part of the track: all, or a few hash-chosen ones of each class."""
+    by_class = [
+        sorted(rows["sample_id"], key=lambda name: keyed_seed("audit", name)) for _, rows in clean.groupby("label")
+    ]
+    return {name for names in by_class for name in names[:per_class]}
 
 
 def chosen_categories(part: Tier | Probe, categories: Sequence[str], present: Sequence[str]) -> Sequence[str]:
@@ -188,12 +222,8 @@ def _check_counts(entry: Entry, found: Mapping[CellKey, int], wanted: Mapping[Ce
 
 def _check_subset(entry: Entry, key: CellKey, per_class: int) -> None:
     """A tier on a part of the images has exactly the hash-chosen ones."""
-    scores = entry.scores
+    scores, wanted = entry.scores, _chosen_images(_clean_rows(entry, *key[:3]), per_class)
     episode = scores[(scores["category"] == key[0]) & (scores["shots"] == key[1]) & (scores["seed"] == key[2])]
-    clean = episode[episode["attack"].isna()]
-    wanted: set[str] = set()
-    for _, rows in clean.groupby("label"):
-        wanted |= set(sorted(rows["sample_id"], key=lambda name: keyed_seed("audit", name))[:per_class])
     if set(episode[(episode["attack"] == key[3]) & (episode["epsilon"] == key[4])]["sample_id"]) != wanted:
         raise ResultError(f"{entry.path.name}: {_words(key)}: not the {len(wanted)} images that the track chooses")
 
