@@ -11,8 +11,9 @@ from datetime import date
 from pathlib import Path
 
 from benchmark.errors import ResultError, StoreError, UsageError
+from benchmark.jsonio import pretty_json
 from benchmark.results import RunResult, load_result
-from benchmark.submission import load_submission
+from benchmark.submission import Gallery, load_gallery, load_submission
 from benchmark.verify.layout import check_slug
 
 TODO = "TODO"
@@ -106,14 +107,28 @@ def _fill(made: Path, source: Path, results: list[RunResult], about: About, code
         shutil.copyfile(code, made / "detector.py")
     elif (target / "detector.py").is_file():
         shutil.copyfile(target / "detector.py", made / "detector.py")
-    for folder in ("weights", "gallery", "counter"):
+    for folder in ("weights", "counter"):
         if (target / folder).is_dir():
             shutil.copytree(target / folder, made / folder)
+    _copy_gallery(source if (source / "gallery").is_dir() else target, made, results)
     if (target / "submission.toml").is_file():
         shutil.copyfile(target / "submission.toml", made / "submission.toml")
     else:
         (made / "submission.toml").write_text(_toml(_fields(made.name, results[0], about)), "utf-8")
     load_submission(made)
+
+
+def _copy_gallery(source: Path, made: Path, results: list[RunResult]) -> None:
+    """The strips of data sets whose licence allows it; their number and size are checked as they are read."""
+    gallery = load_gallery(source)
+    allowed = {result.dataset.name for result in results if result.dataset.redistributable}
+    items = tuple(item for item in gallery.items if item.dataset in allowed) if gallery else ()
+    if not items:
+        return
+    for item in items:
+        _copy(source / "gallery" / item.file, made / "gallery")
+    kept = Gallery(schema_version=1, items=items)
+    (made / "gallery" / "gallery.json").write_text(pretty_json(kept.model_dump(mode="json")), "utf-8")
 
 
 def _copy(path: Path, folder: Path) -> None:

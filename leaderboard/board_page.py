@@ -91,6 +91,5 @@ def _costs(table: TrackTable, view: View, robust: list[Cell], found: list[Rank])
         _, cost = plain_cell(seconds, row, table.present(view.dataset, row))
         if cell.value is not None and isinstance(cost, float):
             low, high = (None if q is None else q / SCALE for q in (cell.low, cell.high))
-            name = row.record.submission.name
-            points.append(CostPoint(name, row.slug, cost, cell.value / SCALE, low, high, rank.rank is not None))
+            points.append(CostPoint(row.label, row.slug, cost, cell.value / SCALE, low, high, rank.rank is not None))
     return tuple(points)

@@ -69,6 +69,11 @@ class DatasetPage:
     info: DatasetRecord
     tracks: tuple[DatasetTrack, ...]
 
+    @property
+    def shortcuts(self) -> int:
+        """Categories that a trivial statistic solves."""
+        return sum(bool(c.warnings) for c in self.info.categories)
+
 
 def dataset_pages(tables: Sequence[TrackTable]) -> list[DatasetPage]:
     """One page per data set that any row has, sorted by title."""
@@ -120,7 +125,7 @@ def _categories(rows: Sequence[TableRow], name: str, epsilon: str) -> Iterable[C
     for row in rows:
         for category in row.datasets[name].categories:
             if category.clean is not None:
-                entry = (category.clean, category.robust.get(epsilon), row.record.submission.name)
+                entry = (category.clean, category.robust.get(epsilon), row.label)
                 values.setdefault(category.name, []).append(entry)
     warned = {c.name for row in rows for c in row.datasets[name].categories if c.warnings}
     means = {category: fmean(clean for clean, _, _ in entries) for category, entries in values.items()}
@@ -194,7 +199,7 @@ def _known(cell: Cell) -> int:
 
 def _attack_chart(title: str, rows: Sequence[LevelRow], levels: Sequence[int]) -> Markup:
     """The most resistant detectors by name, all others together as their mean."""
-    series = [_series(row.row.record.submission.name, row.cells, levels, i) for i, row in enumerate(rows[: LINES - 1])]
+    series = [_series(row.row.label, row.cells, levels, i) for i, row in enumerate(rows[: LINES - 1])]
     rest = rows[LINES - 1 :]
     if rest:
         means = tuple(_mean([row.cells[i] for row in rest]) for i in range(len(levels)))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from benchmark.result_rows import EntropyHistogram, MetricValue, Reliability
 from benchmark.results import RunResult
@@ -30,11 +30,11 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class NumberTable:
-    """All numbers at one support size: conditions by metrics, each cell (text, interval, reason)."""
+    """All numbers at one support size: conditions by metrics, each row's cells as markup."""
 
     title: str
     metrics: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]
+    rows: tuple[tuple[str, Markup], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +214,16 @@ def _numbers(values: list[MetricValue]) -> Iterable[NumberTable]:
         yield NumberTable(
             shots_words(shots),
             metrics,
-            tuple((condition_words(c), tuple(_number_cell(table[c].get(m)) for m in metrics)) for c in order),
+            tuple((condition_words(c), Markup("".join(_number_cell(table[c].get(m)) for m in metrics))) for c in order),
         )
 
 
-def _number_cell(value: MetricValue | None) -> tuple[str, str, str]:
+def _number_cell(value: MetricValue | None) -> str:
+    """A table cell; thousands of them stand on a page, too many for the template's machinery."""
     if value is None:
-        return "", "", ""
+        return "<td></td>"
     cell = cell_of(value)
-    bounds = f"{score(cell.low)}–{score(cell.high)}" if cell.low is not None and cell.high is not None else ""
-    return score(cell.value), bounds, cell.note or ""
+    title = f' title="{escape(cell.note)}"' if cell.note else ""
+    known = cell.low is not None and cell.high is not None
+    bounds = f"<small>{score(cell.low)}–{score(cell.high)}</small>" if known else ""
+    return f"<td{title}>{score(cell.value)}{bounds}</td>"

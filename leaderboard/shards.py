@@ -86,6 +86,7 @@ def _row(row: TableRow) -> dict[str, Any]:
     return {
         "slug": row.slug,
         "name": stated.name,
+        "label": row.label,
         "backbone": detector.backbone,
         "find": " ".join([stated.name, row.slug, detector.name, detector.title, *stated.authors]).lower(),
         "kind": "zero" if detector.zero_shot and not detector.few_shot else "few",

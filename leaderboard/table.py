@@ -18,11 +18,15 @@ ABSENT = Cell(None, note="not measured in this view")
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row of a track's table: the record and its part on this track, data sets by name."""
+    """A row of a track's table: the record and its part on this track, data sets by name.
+
+    ``label`` is its name, with the backbone or the slug where two rows of the table share it.
+    """
 
     record: Record
     track: TrackRecord
     datasets: Mapping[str, DatasetRecord]
+    label: str
 
     @property
     def slug(self) -> str:

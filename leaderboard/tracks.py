@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from benchmark.tracks import load_track, track_names
-from leaderboard.record import Record
+from leaderboard.record import Record, TrackRecord
 from leaderboard.table import TableRow, TrackTable
 
 HOME_ORDER = ("few-shot", "zero-shot", "few-shot-672", "embedded", "demo")
@@ -13,18 +14,34 @@ HOME_ORDER = ("few-shot", "zero-shot", "few-shot-672", "embedded", "demo")
 
 def track_tables(records: Sequence[Record]) -> list[TrackTable]:
     """A table per current track, in the order of importance, then one per older version that has rows."""
-    rows: dict[str, list[TableRow]] = {}
+    found: dict[str, list[tuple[Record, TrackRecord]]] = {}
     for record in records:
         for track in record.tracks:
-            rows.setdefault(track.key, []).append(TableRow(record, track, {d.name: d for d in track.datasets}))
+            found.setdefault(track.key, []).append((record, track))
+    rows = {key: _rows(members) for key, members in found.items()}
     names = sorted(track_names(), key=lambda n: (HOME_ORDER.index(n) if n in HOME_ORDER else len(HOME_ORDER), n))
     tables = []
     for current in map(load_track, names):
         key = f"{current.name}-v{current.version}"
         expected = tuple(dataset.name for dataset in current.datasets)
-        mine = tuple(rows.pop(key, ()))
+        mine = rows.pop(key, ())
         tables.append(TrackTable(key, current.title, current.summary, expected, current.ranked_shots, mine))
-    return tables + [_older(key, tuple(rows[key])) for key in sorted(rows)]
+    return tables + [_older(key, rows[key]) for key in sorted(rows)]
+
+
+def _rows(members: Sequence[tuple[Record, TrackRecord]]) -> tuple[TableRow, ...]:
+    kinds: tuple[Callable[[Record, TrackRecord], str], ...] = (
+        lambda record, track: record.submission.name,
+        lambda record, track: f"{record.submission.name} ({track.detector.backbone or 'no backbone'})",
+        lambda record, track: f"{record.submission.name} ({record.slug})",
+    )
+    counts = [Counter(kind(*member) for member in members) for kind in kinds]
+    rows = []
+    for record, track in members:
+        names = [kind(record, track) for kind in kinds]
+        label = next((name for name, count in zip(names, counts, strict=True) if count[name] == 1), names[-1])
+        rows.append(TableRow(record, track, {d.name: d for d in track.datasets}, label))
+    return tuple(rows)
 
 
 def _older(key: str, rows: tuple[TableRow, ...]) -> TrackTable:

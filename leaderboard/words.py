@@ -136,6 +136,5 @@ def traits(row: TableRow) -> tuple[str, ...]:
         (row.record.self_attacked, "self-attacked"),
         (row.record.local, "local run"),
         (any(d.lowered for d in row.datasets.values()), "lowered by a counter-claim"),
-        (any(c.warnings for d in row.datasets.values() for c in d.categories), "data with a shortcut"),
     )
     return tuple(word for holds, word in marks if holds)

@@ -74,7 +74,7 @@ def _fifo(folder: Path) -> None:
 
 
 def _many(folder: Path) -> None:
-    (folder / "gallery").mkdir()
+    (folder / "gallery").mkdir(exist_ok=True)
     for place in range(201):
         (folder / "gallery" / f"{place}.webp").touch()
 

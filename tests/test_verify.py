@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -15,11 +16,16 @@ from benchmark import isolation
 from benchmark.cli import main
 from benchmark.errors import UsageError
 from benchmark.isolation import Limits, unavailable
+from benchmark.planner import Selection
 from benchmark.rescore import rescore, save
-from benchmark.submission import load_verification
+from benchmark.session import run_track
+from benchmark.submission import load_gallery, load_verification
 from benchmark.submit import About, make_submission
+from benchmark.tracks import load_track
+from benchmark.verify import recompute
 from benchmark.verify.checks import verify_submission
 from benchmark.verify.counter_rescore import credit, rescored_claims
+from benchmark.verify.reading import check_results
 from benchmark.verify.record import record
 from benchmark.verify.subject import Subject
 from submissions import STEM, copy, edit_result, edit_text, forge, honest, result_path  # noqa: F401
@@ -76,6 +82,22 @@ def test_rescore_finds_and_mends_a_changed_number(honest: Path, tmp_path: Path) 
     assert "0.123 claimed" in str(found.differences[0])
     assert save(found)
     assert result_path(folder).read_bytes() == before
+
+
+def test_several_processes_find_the_same_differences(
+    honest: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = copy(honest, tmp_path)
+    edit_result(folder, lambda d: d["values"][0].update(value=0.123, reason=None))
+    subject = Subject(folder)
+    check_results(subject)
+    entries = [subject.entries[0], subject.entries[0]]
+    alone = recompute._all_differences(entries)
+    assert [len(found) for found in alone] == [1, 1]
+    monkeypatch.setattr(recompute, "PARALLEL_FROM", 0)
+    assert recompute._all_differences(entries) == alone
 
 
 def _claim(folder: Path, epsilon: str, deltas: dict[str, torch.Tensor]) -> None:
@@ -142,6 +164,17 @@ def test_evidence_of_a_stronger_attack_counts_as_the_harness_sees_it(honest: Pat
     assert credit(claim).robust_after is not None
 
 
+@isolated_here
+def test_a_transductive_detector_is_run_again_with_its_query_set(tmp_path: Path) -> None:
+    chosen = Selection(detectors=("anomalydino_batched@gabor",), categories=("weave",), limit=3, device="cpu")
+    run_track(load_track("demo"), chosen, tmp_path / "run", executor_name="local", progress=lambda *_: None)
+    about = About(author=("A. Author",), licence="CC0-1.0")
+    folder = make_submission(tmp_path / "run", "mine", tmp_path / "s", about, detector=None, code=None, update=False)
+    verdict = verify_submission(Subject(folder), rerun=True)
+    assert verdict.accepted, verdict.words
+    assert verdict.steps[-1] == "spot_rerun", [str(f) for f in verdict.findings]
+
+
 def test_submit_is_atomic_and_refuses_to_overwrite(honest: Path, tmp_path: Path) -> None:  # noqa: F811
     root = tmp_path / "submissions"
     run = honest.parent.parent / "run"
@@ -159,6 +192,24 @@ def test_submit_is_atomic_and_refuses_to_overwrite(honest: Path, tmp_path: Path)
     make("mine", update=True)
     assert "B. Author" in (first / "submission.toml").read_text(), "what was filled in stays"
     assert sorted(p.name for p in root.iterdir()) == ["mine"]
+
+
+def test_submit_takes_the_gallery_that_the_licences_allow(honest: Path, tmp_path: Path) -> None:  # noqa: F811
+    run = Path(shutil.copytree(honest.parent.parent / "run", tmp_path / "run"))
+    (source,) = {path.parent.parent for path in run.glob("*/results/*.json")}
+    shown = {"panels": ["clean"], "track": "demo", "category": "weave", "sample_id": "x", "label": 1, "shots": 1}
+    shown |= {"attack": "fgsm_head", "epsilon": "2/255", "amplification": 8, "score_clean": 1.0, "score_attacked": 0.5}
+    items = [shown | {"file": f"{name}.webp", "dataset": name} for name in ("procedural", "mvtec_ad")]
+    shutil.rmtree(source / "gallery", ignore_errors=True)
+    (source / "gallery").mkdir()
+    for item in items:
+        (source / "gallery" / item["file"]).write_bytes(b"RIFF\x04\x00\x00\x00WEBP" + bytes(20))
+    (source / "gallery" / "gallery.json").write_text(json.dumps({"schema_version": 1, "items": items}))
+    made = make_submission(run, "mine", tmp_path / "s", About(), detector=None, code=None, update=False)
+    assert sorted(p.name for p in (made / "gallery").iterdir()) == ["gallery.json", "procedural.webp"]
+    gallery = load_gallery(made)
+    assert gallery is not None
+    assert [item.dataset for item in gallery.items] == ["procedural"]
 
 
 @pytest.mark.parametrize("slug", ["Mine", "a/b", "..", "-a", "a_b", "ä", "a" * 64, "a b", ""])

@@ -25,7 +25,7 @@ from benchmark.verify.counter import (
     perturbed_images,
 )
 from benchmark.verify.data import opened
-from benchmark.verify.rerun import EpisodeRows, attacked_scores, fit, served_detector
+from benchmark.verify.rerun import EpisodeRows, attacked_scores, fit, scorer, served_detector
 from benchmark.verify.served import Served
 from benchmark.verify.subject import Entry, Subject
 
@@ -69,7 +69,7 @@ def _rescored(subject: Subject, folder: Path, limits: Limits) -> Rescored:
 def _scores(folder: Path, claim: CounterClaim, entry: Entry, episode: EpisodeRows, served: Served) -> dict[str, float]:
     if claim.attack is None:
         images = perturbed_images(folder, episode, load_perturbation(folder, claim, entry))
-        return {name: float(served(image[None].float() / 255.0).score[0]) for name, image in images}
+        return {name: float(scorer(served, [name])(image[None].float() / 255.0).score[0]) for name, image in images}
     named = claimed_scores(folder, claim, entry)
     level = int(claim.epsilon.partition("/")[0])
     found = dict(attacked_scores(entry, served, episode, claim.attack, [level]))

@@ -97,9 +97,8 @@ def _check_category(entry: Entry, dataset: Dataset, manifest: Manifest, category
         if support_ref(episode) != support:
             raise ResultError(f"{category.name}, {support.shots}-shot, seed {support.seed}: another support set")
         labels = {s.id: s.label for s in episode.query}
-        rows = entry.scores[(entry.scores["category"] == category.name) & (entry.scores["shots"] == support.shots)]
-        rows = rows[rows["seed"] == support.seed]
-        found = dict(zip(rows["sample_id"], rows["label"].tolist(), strict=True))
+        rows = entry.episodes.get((category.name, support.shots, support.seed))
+        found = {} if rows is None else dict(zip(rows["sample_id"], rows["label"].tolist(), strict=True))
         for name, label in found.items():
             if name not in labels:
                 raise ResultError(f"{category.name}: {name} is no query image of this episode")

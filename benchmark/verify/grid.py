@@ -91,22 +91,17 @@ def _check_probed_images(entry: Entry, rows: pd.DataFrame) -> None:
         if name == LEAVE_ONE_OUT:
             wanted = supports.get((category, shots, seed))
         else:
-            wanted = _chosen_images(_clean_rows(entry, category, shots, seed), per_class[name])
+            episode = entry.episodes.get((category, shots, seed))
+            wanted = None if episode is None else _chosen_images(episode, per_class[name])
         if any(set(cell["sample_id"]) != wanted for _, cell in part.groupby(["value", "draw"])):
             raise ResultError(f"{entry.path.name}: {category}: {name}: not the images that the track chooses")
 
 
-def _clean_rows(entry: Entry, category: object, shots: object, seed: object) -> pd.DataFrame:
-    scores = entry.scores
-    mine = (scores["category"] == category) & (scores["shots"] == shots) & (scores["seed"] == seed)
-    return scores[mine & scores["attack"].isna()]
-
-
-def _chosen_images(clean: pd.DataFrame, per_class: int | None) -> set[str]:
+def _chosen_images(episode: pd.DataFrame, per_class: int | None) -> set[str]:
     """The images of a part of the track: all, or a few hash-chosen ones of each class."""
-    by_class = [
-        sorted(rows["sample_id"], key=lambda name: keyed_seed("audit", name)) for _, rows in clean.groupby("label")
-    ]
+    clean = episode[episode["attack"].isna()]
+    groups = [rows["sample_id"] for _, rows in clean.groupby("label")]
+    by_class = [sorted(ids, key=lambda name: keyed_seed("audit", name)) for ids in groups]
     return {name for names in by_class for name in names[:per_class]}
 
 
@@ -222,8 +217,8 @@ def _check_counts(entry: Entry, found: Mapping[CellKey, int], wanted: Mapping[Ce
 
 def _check_subset(entry: Entry, key: CellKey, per_class: int) -> None:
     """A tier on a part of the images has exactly the hash-chosen ones."""
-    scores, wanted = entry.scores, _chosen_images(_clean_rows(entry, *key[:3]), per_class)
-    episode = scores[(scores["category"] == key[0]) & (scores["shots"] == key[1]) & (scores["seed"] == key[2])]
+    episode = entry.episodes[key[:3]]
+    wanted = _chosen_images(episode, per_class)
     if set(episode[(episode["attack"] == key[3]) & (episode["epsilon"] == key[4])]["sample_id"]) != wanted:
         raise ResultError(f"{entry.path.name}: {_words(key)}: not the {len(wanted)} images that the track chooses")
 
@@ -242,9 +237,12 @@ def check_rows(subject: Subject) -> str:
         for frame in (scores, entry.pixels, entry.probes):
             if frame is None:
                 continue
-            if set(frame["detector"]) != {result.detector.name} or set(frame["dataset"]) != {result.dataset.name}:
+            if (distinct(frame, "detector"), distinct(frame, "dataset")) != (
+                {result.detector.name},
+                {result.dataset.name},
+            ):
                 raise ResultError(f"{name}: evidence of another detector or data set")
-            if "goal" in frame and not set(frame["goal"].dropna()) <= {"two_sided"}:
+            if "goal" in frame and not distinct(frame, "goal") <= {"two_sided"}:
                 raise ResultError(f"{name}: goals other than two_sided; the others are views of it")
         labels = scores.groupby("sample_id")["label"].nunique()
         if (labels > 1).any():
@@ -254,6 +252,11 @@ def check_rows(subject: Subject) -> str:
             raise ResultError(f"{name}: {owners.idxmax()} stands in two categories")
         _check_class_counts(entry)
     return "labels agree in all conditions"
+
+
+def distinct(frame: pd.DataFrame, column: str) -> set[str]:
+    """Texts of a column but null."""
+    return set(frame[column].dropna().unique())
 
 
 def _check_class_counts(entry: Entry) -> None:

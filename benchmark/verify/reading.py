@@ -108,25 +108,28 @@ def check_plain(file: str, data: Any) -> int:
     Raises:
         ResultError: Naming the first that holds markup, a formula, a command or hidden characters.
     """
-    count = 0
-    for where, text in _texts(data):
-        count += 1
+    places: dict[str, str] = {}
+    _gather(data, "", places)
+    for text, where in places.items():
         for what, pattern in MARKUP:
             if pattern.search(text):
                 raise ResultError(f"{file}: {where}: holds {what}; write plain text")
-    return count
+    return len(places)
 
 
-def _texts(data: Any, where: str = "") -> Iterator[tuple[str, str]]:
+def _gather(data: Any, where: str, places: dict[str, str]) -> None:
+    """Every distinct text, keys included, with the place where it stands first."""
     if isinstance(data, str):
-        yield where, data
+        places.setdefault(data, where)
     elif isinstance(data, dict):
         for key, value in data.items():
-            yield f"{where} (key)", str(key)
-            yield from _texts(value, f"{where}.{key}".strip("."))
+            places.setdefault(str(key), f"{where} (key)")
+            if isinstance(value, str | dict | list | tuple):
+                _gather(value, f"{where}.{key}".strip("."), places)
     elif isinstance(data, list | tuple):
         for value in data:
-            yield from _texts(value, where)
+            if isinstance(value, str | dict | list | tuple):
+                _gather(value, where, places)
 
 
 def check_provenance(subject: Subject) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 from benchmark.diagnostics import validity_of
@@ -16,6 +19,8 @@ from benchmark.verify.subject import Entry, Subject
 RANK = frozenset({"auroc", "auroc_robust", "average_precision", "robust_score"})
 RANK_TOLERANCE = 1e-9
 TOLERANCE = 1e-6
+PARALLEL_FROM = 200_000
+"""Rows of evidence from which starting processes costs less than it saves."""
 TABLES = ("values", "replicates", "reliability", "entropy", "probes")
 
 
@@ -37,14 +42,28 @@ def check_numbers(subject: Subject) -> str:
     Raises:
         ResultError: Naming the first difference and how many there are.
     """
-    count = 0
-    for entry in subject.entries:
-        differences = list(compare(entry.result, score_evidence(entry.scores, entry.pixels, entry.rules, entry.probes)))
+    for entry, differences in zip(subject.entries, _all_differences(subject.entries), strict=True):
         if differences:
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise ResultError(f"{entry.path.name}: {differences[0]}{more}")
-        count += len(entry.result.values)
+    count = sum(len(entry.result.values) for entry in subject.entries)
     return f"{count:,} values, their intervals, replicates and curves"
+
+
+def _all_differences(entries: Sequence[Entry]) -> list[list[Difference]]:
+    """Differences of each entry; large submissions are recomputed in several processes, the longest result first."""
+    rows = [len(entry.scores) for entry in entries]
+    workers = min(os.cpu_count() or 1, len(entries))
+    if workers < 2 or sum(rows) < PARALLEL_FROM:
+        return [_differences(entry) for entry in entries]
+    order = sorted(range(len(entries)), key=lambda i: -rows[i])
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        pending = {i: pool.submit(_differences, entries[i]) for i in order}
+        return [pending[i].result() for i in range(len(entries))]
+
+
+def _differences(entry: Entry) -> list[Difference]:
+    return list(compare(entry.result, score_evidence(entry.scores, entry.pixels, entry.rules, entry.probes)))
 
 
 def compare(result: RunResult, scored: Scored) -> Iterator[Difference]:

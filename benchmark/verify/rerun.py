@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,9 +31,9 @@ from benchmark.perturb import perturb
 from benchmark.result_rows import MetricValue
 from benchmark.scoring import score_evidence
 from benchmark.target import BoundTarget
-from benchmark.types import AttackBatch, CategoryInfo, Dataset, Sample, keyed_seed
+from benchmark.types import AttackBatch, CategoryInfo, Dataset, FittedDetector, Sample, keyed_seed
 from benchmark.verify.data import indexed, opened
-from benchmark.verify.served import Served, serving
+from benchmark.verify.served import Served, ServedTransductive, serving
 from benchmark.verify.subject import Entry, Subject
 from benchmark.workbench import build_attack
 
@@ -78,8 +78,6 @@ def check_rerun(subject: Subject, limits: Limits) -> str:
     entry = next((e for e in subject.entries if e.result.track.name == TRACK), None)
     if entry is None:
         raise NotApplicableError(f"no result on track {TRACK}; add one with `trustad run --track {TRACK}`")
-    if entry.result.detector.flags.transductive:
-        raise NotApplicableError("transductive detectors are re-run by a maintainer")
     dataset = opened(entry, subject)
     if dataset is None:
         raise NotApplicableError("the demo data are not here")
@@ -107,7 +105,11 @@ def served_detector(subject: Subject, entry: Entry, limits: Limits) -> Iterator[
     """The submission's detector, in isolation, as its result configures it."""
     detector = entry.result.detector
     options = {k: list(v) if isinstance(v, tuple) else v for k, v in detector.config.items() if k != "backbone"}
-    with _code(subject) as folder, serving(folder, detector.family, detector.backbone, options, limits) as served:
+    kind = detector.flags.transductive
+    with (
+        _code(subject) as folder,
+        serving(folder, detector.family, detector.backbone, options, limits, transductive=kind) as served,
+    ):
         yield served
 
 
@@ -145,12 +147,11 @@ def episodes_in(entry: Entry, dataset: Dataset) -> Iterator[EpisodeRows]:
     """The episodes of a result's evidence with their images."""
     manifest = indexed(entry, dataset)
     edge = entry.track.canonical_edge
-    for key, rows in entry.scores.groupby(["category", "shots", "seed"], observed=True):
-        category, shots, seed = cast("tuple[str, int, int]", key)
+    for (category, shots, seed), rows in entry.episodes.items():
         wanted = set(rows["sample_id"])
-        samples = tuple(s for s in manifest.of(str(category), "test") if s.id in wanted)
+        samples = tuple(s for s in manifest.of(category, "test") if s.id in wanted)
         images = tuple(as_tensor(canonicalise(dataset.image(s), edge)) for s in samples)
-        yield EpisodeRows(category, int(shots), int(seed), rows, samples, images)
+        yield EpisodeRows(category, shots, seed, rows, samples, images)
 
 
 def fit(entry: Entry, dataset: Dataset, served: Served, episode: EpisodeRows) -> None:
@@ -163,17 +164,28 @@ def fit(entry: Entry, dataset: Dataset, served: Served, episode: EpisodeRows) ->
     info = CategoryInfo(dataset.info.name, episode.category, names.get(episode.category, episode.category))
     label = entry.result.detector.name
     seed = keyed_seed("fit", dataset.info.name, episode.category, episode.shots, episode.seed, label)
-    served.fit(info, originals, entry.track.canonical_edge, seed)
+    edge = entry.track.canonical_edge
+    if isinstance(served, ServedTransductive):
+        query = {sample.id: image for sample, image in zip(episode.samples, episode.images, strict=True)}
+        served.fit_query(info, originals, edge, seed, query)
+    else:
+        served.fit(info, originals, edge, seed)
 
 
-def _scores(served: Served, images: Sequence[Tensor]) -> dict[int, float]:
-    """Scores by place; the order in which they are asked for is drawn by chance."""
+def scorer(served: Served, sample_ids: Sequence[str]) -> FittedDetector:
+    """The detector for query images; a transductive one leaves each of them out of its own references."""
+    return served.excluding(sample_ids) if isinstance(served, ServedTransductive) else served
+
+
+def _scores(served: Served, images: Sequence[Tensor], samples: Sequence[Sample] = ()) -> dict[int, float]:
+    """Scores by place; the order in which they are asked for is drawn by chance. ``samples``: query images' own."""
     order = list(range(len(images)))
     secrets.SystemRandom().shuffle(order)
     found: dict[int, float] = {}
     for group in _groups(order, images):
         floats = torch.stack([images[place] for place in group]).float() / 255.0
-        found.update(zip(group, served(floats).score.double().tolist(), strict=True))
+        asked = scorer(served, [samples[place].id for place in group]) if samples else served
+        found.update(zip(group, asked(floats).score.double().tolist(), strict=True))
     return found
 
 
@@ -185,7 +197,7 @@ def _groups(order: Sequence[int], images: Sequence[Tensor], size: int = 10) -> I
 
 
 def _clean(served: Served, episode: EpisodeRows) -> np.ndarray:
-    found = _scores(served, episode.images)
+    found = _scores(served, episode.images, episode.samples)
     scores = np.array([found[place] for place in range(len(episode.samples))])
     claimed = _claimed_clean(episode)
     span = float(np.ptp(list(claimed.values())))
@@ -211,7 +223,7 @@ def _check_twins(served: Served, episode: EpisodeRows, clean: np.ndarray) -> Non
     for image in episode.images:
         step = torch.randint(0, 2, image.shape, generator=generator, dtype=torch.int16) * 2 - 1
         twins.append((image.to(torch.int16) + step).clamp(0, 255).to(torch.uint8))
-    found = _scores(served, twins)
+    found = _scores(served, twins, episode.samples)
     scores = np.array([found[place] for place in range(len(twins))])
     if np.ptp(scores) == 0 or np.ptp(clean) == 0 or spearmanr(clean, scores).statistic < ALIKE:
         raise ResultError(
@@ -274,7 +286,7 @@ def attacked_scores(
         try:
             with torch.no_grad():
                 for epsilon, changed in zip(epsilons, perturb(attack, target, batch, epsilons), strict=True):
-                    scores[epsilon][group] = served(changed.float() / 255.0).score.double().numpy()
+                    scores[epsilon][group] = scorer(served, ids)(changed.float() / 255.0).score.double().numpy()
         except NotApplicableError:
             return
         dead[group] = target.dead.numpy()

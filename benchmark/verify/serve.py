@@ -21,7 +21,7 @@ from benchmark.collect import detector_ref
 from benchmark.episodes import as_tensor
 from benchmark.errors import UsageError
 from benchmark.jobs import DetectorSpec
-from benchmark.types import Detector, FittedDetector, Sample, Support
+from benchmark.types import Detector, FittedDetector, Sample, Support, TransductiveScorer
 from benchmark.types.data import CategoryInfo
 from benchmark.verify.wire import Channel, Frame
 from benchmark.workbench import build_detector
@@ -82,17 +82,25 @@ class Server:
         if words["do"] == "fit":
             info = CategoryInfo(words["dataset"], words["category"], words["class_name"])
             originals = [tensors[str(place)] for place in range(words["shots"])]
-            self.fitted = self.detector.fit(SentSupport(info, originals, words["edge"]), seed=words["seed"])
+            support = SentSupport(info, originals, words["edge"])
+            if self.detector.card.transductive:
+                query = [(str(place), tensors[f"query{place}"]) for place in range(words["query"])]
+                self.fitted = self.detector.fit_transductive(support, query, seed=words["seed"])
+            else:
+                self.fitted = self.detector.fit(support, seed=words["seed"])
             return {}
         if words["do"] == "gradient":
             return {"gradient": self._gradient(tensors)}
-        return self._predict(tensors["images"], differentiable=words["differentiable"])
+        return self._predict(tensors["images"], words["excluding"], differentiable=words["differentiable"])
 
-    def _predict(self, images: Tensor, *, differentiable: bool) -> dict[str, Tensor]:
-        assert self.fitted is not None
+    def _predict(self, images: Tensor, excluding: list[str], *, differentiable: bool) -> dict[str, Tensor]:
+        fitted = self.fitted
+        assert fitted is not None
+        if excluding and isinstance(fitted, TransductiveScorer):
+            fitted = fitted.excluding(excluding)
         images = images.requires_grad_(differentiable)
         with torch.set_grad_enabled(differentiable):
-            found = self.fitted(images)
+            found = fitted(images)
         given = {"score": found.score} | ({} if found.anomaly_map is None else {"map": found.anomaly_map})
         given = {name: tensor.float() for name, tensor in given.items()}
         self.graph = (images, given) if differentiable else None

@@ -7,9 +7,11 @@ inside sees pixels in an order that it cannot foresee, and answers with scores a
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +37,27 @@ class Served(FittedDetector):
         self.reference = reference
         self._open = 0
 
-    def fit(self, info: CategoryInfo, originals: Sequence[Tensor], edge: int, seed: int) -> None:
-        """Fit to support images, uint8 [H, W, 3] at original resolution."""
+    def fit(
+        self, info: CategoryInfo, originals: Sequence[Tensor], edge: int, seed: int, query: Sequence[Tensor] = ()
+    ) -> None:
+        """Fit to support images, uint8 [H, W, 3] at original resolution.
+
+        ``query``: canonical query images, uint8 [3, h, w], for transductive detectors; they go by their places.
+        """
         names = {"dataset": info.dataset, "category": info.category, "class_name": info.class_name}
-        words = {**names, "shots": len(originals), "edge": edge, "seed": seed}
-        self.ask("fit", words, {str(place): image for place, image in enumerate(originals)})
+        words = {**names, "shots": len(originals), "edge": edge, "seed": seed, "query": len(query)}
+        images = {str(place): image for place, image in enumerate(originals)}
+        self.ask("fit", words, images | {f"query{place}": image for place, image in enumerate(query)})
 
     def __call__(self, images: Tensor) -> Prediction:
-        return Prediction(*_Answer.apply(images, self))
+        return Prediction(*_Answer.apply(images, self, ()))
 
-    def predict(self, images: Tensor, *, differentiable: bool) -> tuple[Tensor, Tensor | None, int]:
+    def predict(
+        self, images: Tensor, *, differentiable: bool, excluding: Sequence[str] = ()
+    ) -> tuple[Tensor, Tensor | None, int]:
         """Scores [B], map [B, h, w] or None, and the number of this question, by which its gradient is asked for."""
-        reply = self.ask("predict", {"differentiable": differentiable}, {"images": images.detach().float()})
+        words = {"differentiable": differentiable, "excluding": list(excluding)}
+        reply = self.ask("predict", words, {"images": images.detach().float()})
         self._open += 1
         score = checked(reply.tensors.get("score"), torch.Size([len(images)]), "the score")
         found = reply.tensors.get("map")
@@ -71,6 +82,38 @@ class Served(FittedDetector):
         return answered(self._channel.receive())
 
 
+class ServedTransductive(Served):
+    """One that was fitted to the query images too, which have no names there and come in an order drawn by chance."""
+
+    def __init__(self, channel: Channel, reference: object) -> None:
+        super().__init__(channel, reference)
+        self._places: dict[str, str] = {}
+
+    def fit_query(
+        self, info: CategoryInfo, originals: Sequence[Tensor], edge: int, seed: int, query: Mapping[str, Tensor]
+    ) -> None:
+        """Fit to support images and the query images by sample id."""
+        names = list(query)
+        secrets.SystemRandom().shuffle(names)
+        self._places = {name: str(place) for place, name in enumerate(names)}
+        self.fit(info, originals, edge, seed, [query[name] for name in names])
+
+    def excluding(self, sample_ids: Sequence[str]) -> FittedDetector:
+        """As `benchmark.types.TransductiveScorer.excluding`."""
+        return _Excluding(self, [self._places[name] for name in sample_ids])
+
+
+@dataclass(frozen=True)
+class _Excluding(FittedDetector):
+    """A served detector for one batch, each image left out of its own references."""
+
+    served: Served
+    places: Sequence[str]
+
+    def __call__(self, images: Tensor) -> Prediction:
+        return Prediction(*_Answer.apply(images, self.served, self.places))
+
+
 def answered(frame: Frame) -> Frame:
     """The frame, unless it reports an error."""
     if "error" in frame.words:
@@ -83,20 +126,27 @@ class _Answer(torch.autograd.Function):
     """Score and map whose backward pass asks the isolated process."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, served: Served) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, images: Tensor, served: Served, excluding: Sequence[str]) -> tuple[Tensor, ...]:
         ctx.served, ctx.shape = served, images.shape
-        score, anomaly_map, ctx.question = served.predict(images, differentiable=images.requires_grad)
+        found = served.predict(images, differentiable=images.requires_grad, excluding=excluding)
+        score, anomaly_map, ctx.question = found
         return (score,) if anomaly_map is None else (score, anomaly_map)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         named = dict(zip(("score", "map"), gradients, strict=False))
-        return ctx.served.gradient(ctx.question, named, ctx.shape), None
+        return ctx.served.gradient(ctx.question, named, ctx.shape), None, None
 
 
 @contextmanager
 def serving(
-    folder: Path | None, name: str, backbone: str | None, options: Mapping[str, Any], limits: Limits
+    folder: Path | None,
+    name: str,
+    backbone: str | None,
+    options: Mapping[str, Any],
+    limits: Limits,
+    *,
+    transductive: bool = False,
 ) -> Iterator[Served]:
     """A detector in isolation.
 
@@ -105,6 +155,7 @@ def serving(
             detector ``name``.
         name, backbone, options: How it is built.
         limits: Bounds; ``wall`` holds for everything together.
+        transductive: As its flags say; then it is a `ServedTransductive`.
 
     Raises:
         UsageError: Where no isolation is available.
@@ -120,4 +171,5 @@ def serving(
         assert process.stdin is not None
         assert process.stdout is not None
         channel = Channel(process.stdout.fileno(), process.stdin.fileno(), limits.wall)
-        yield Served(channel, answered(channel.receive()).words.get("reference"))
+        kind = ServedTransductive if transductive else Served
+        yield kind(channel, answered(channel.receive()).words.get("reference"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from benchmark.results import RunResult
 from benchmark.scoring import Rules
@@ -13,6 +13,8 @@ from benchmark.submission import Submission
 from benchmark.tracks import Track, load_track
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
 
@@ -34,6 +36,13 @@ class Entry:
             UnknownNameError: If there is none of that name.
         """
         return load_track(self.result.track.name)
+
+    @cached_property
+    def episodes(self) -> dict[tuple[str, int, int], pd.DataFrame]:
+        """Evidence rows by category, shots and seed."""
+        groups = self.scores.groupby(["category", "shots", "seed"], observed=True)
+        keyed = cast("Iterable[tuple[tuple[str, int, int], pd.DataFrame]]", groups)
+        return {(category, int(shots), int(seed)): rows for (category, shots, seed), rows in keyed}
 
     @property
     def rules(self) -> Rules:

@@ -117,7 +117,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const drawBar = (chosen) => {
     bar.hidden = chosen.length === 0;
     if (bar.hidden) return;
-    const names = chosen.map((i) => base.rows[i].name).join(", ");
+    const names = chosen.map((i) => base.rows[i].label).join(", ");
     const jump = trustad.controls.button("Show comparison", () => comparison.scrollIntoView(), { disabled: chosen.length < 2 });
     bar.replaceChildren(trustad.table.el("span", {}, `Compare (${chosen.length} of 4): ${names}`), jump, trustad.controls.button("Clear", () => set({ compare: [] })));
   };

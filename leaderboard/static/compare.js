@@ -21,12 +21,12 @@ trustad.compare = (() => {
       if (!points.length) continue;
       parts.push(svg("path", { class: `line s${s}`, d: points.map(([l, v], i) => `${i ? "L" : "M"}${x(l)} ${y(v)}`).join(" ") }));
       for (const [l, v] of points) {
-        const tip = `${rows[picks[s]].name}, ${l ? `${l}/255` : "clean"}: ${trustad.model.score(v)}`;
+        const tip = `${rows[picks[s]].label}, ${l ? `${l}/255` : "clean"}: ${trustad.model.score(v)}`;
         parts.push(svg("circle", { class: `dot s${s}`, cx: x(l), cy: y(v), r: 4, "data-tip": tip }, svg("title", {}, tip)));
       }
-      parts.push(svg("text", { class: `name s${s}`, x: x(points[points.length - 1][0]) + 10, y: at + 4 }, rows[picks[s]].name));
+      parts.push(svg("text", { class: `name s${s}`, x: x(points[points.length - 1][0]) + 10, y: at + 4 }, rows[picks[s]].label));
     }
-    const words = picks.map((i, s) => `${rows[i].name}: ${series[s].map(([, v]) => trustad.model.score(v)).join(", ")}`).join("; ");
+    const words = picks.map((i, s) => `${rows[i].label}: ${series[s].map(([, v]) => trustad.model.score(v)).join(", ")}`).join("; ");
     return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart curves", role: "img", "aria-label": `A over budgets. ${words}` }, ...parts);
   };
 
@@ -48,7 +48,7 @@ trustad.compare = (() => {
     if (section.hidden) return;
     const { rows, columns } = data.base;
     const head = el("tr", {}, el("th", { scope: "col", className: "left" }, "Measure"),
-      ...picks.map((i) => el("th", { scope: "col" }, el("a", { href: `${data.root}detectors/${rows[i].slug}.html` }, rows[i].name))));
+      ...picks.map((i) => el("th", { scope: "col" }, el("a", { href: `${data.root}detectors/${rows[i].slug}.html` }, rows[i].label))));
     const line = (label, texts) => el("tr", {}, el("th", { scope: "row" }, label), ...texts.map(([text, small, best]) =>
       el("td", best ? { className: "best" } : {}, text, small ? el("small", {}, small) : null)));
     const body = [line("Rank", picks.map((i) => {

@@ -59,7 +59,7 @@ trustad.table = (() => {
     const tr = el("tr", { id: row.slug });
     const box = el("input", { type: "checkbox" });
     box.addEventListener("change", () => onPick(row.slug, box.checked));
-    const word = el("span", { className: "word" }, "Compare ", el("span", { className: "vh" }, row.name));
+    const word = el("span", { className: "word" }, "Compare ", el("span", { className: "vh" }, row.label));
     tr.append(el("td", { className: "pick" }, el("label", {}, box, word)),
       el("td", { className: "rank" }),
       nameCell(row, root, shown.reasons[i]),
