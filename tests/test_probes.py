@@ -86,6 +86,11 @@ def test_a_verifier_finds_the_same_numbers_and_misses_a_removed_probe(folder: Pa
     foreign = found.probes.assign(value=np.where(found.probes["probe"] == "universal", 3.0, found.probes["value"]))
     with pytest.raises(ResultError, match="universal 3"):
         check_grid(Subject(folder, entries=[replace(found, probes=foreign)]))
+    for name in ("leave_one_out", "support_poison"):
+        first = found.probes.index[found.probes["probe"] == name][:1]
+        with pytest.raises(ResultError, match=f"{name}: not the images"):
+            check_grid(Subject(folder, entries=[replace(found, probes=found.probes.drop(first))]))
+    check_grid(Subject(folder, entries=[found]))
 
 
 def test_the_same_command_again_runs_nothing(folder: Path) -> None:

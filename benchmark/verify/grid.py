@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from benchmark.errors import ResultError
-from benchmark.jobs import PROBES
+from benchmark.jobs import LEAVE_ONE_OUT, PROBES
 from benchmark.registry import DATASETS
 from benchmark.results import Failure, RunResult
 from benchmark.tracks import Probe, Tier, Track
@@ -58,7 +58,7 @@ def check_grid(subject: Subject) -> str:
 
 
 def _check_probes(entry: Entry) -> None:
-    """Every experiment beside the grid is there, or a failure says why not; none is foreign to the track."""
+    """Every experiment beside the grid is there, on the track's images, or a failure says why not; none is foreign."""
     result, rows = entry.result, entry.probes
     columns = ["probe", "value", "category", "shots", "seed"]
     found = set() if rows is None else set(rows[columns].drop_duplicates().itertuples(index=False, name=None))
@@ -77,6 +77,32 @@ def _check_probes(entry: Entry) -> None:
         if not any(_explains(f, (category, shots, seed, name, None)) for f in result.failures):
             where = f"{category}, {shots}-shot, seed {seed}, {name} {value:g}"
             raise ResultError(f"{entry.path.name}: {where} is missing, and no failure explains it")
+    if rows is not None:
+        _check_probed_images(entry, rows)
+
+
+def _check_probed_images(entry: Entry, rows: pd.DataFrame) -> None:
+    supports = {
+        (c.name, s.shots, s.seed): set(s.sample_ids) for c in entry.result.dataset.categories for s in c.supports
+    }
+    per_class = {probe.name: probe.subset_per_class for probe in entry.track.probes}
+    for key, part in rows.groupby(["probe", "category", "shots", "seed"]):
+        name, category, shots, seed = cast("tuple[str, str, int, int]", key)
+        if name == LEAVE_ONE_OUT:
+            wanted = supports.get((category, shots, seed))
+        else:
+            episode = entry.episodes.get((category, shots, seed))
+            wanted = None if episode is None else _chosen_images(episode, per_class[name])
+        if any(set(cell["sample_id"]) != wanted for _, cell in part.groupby(["value", "draw"])):
+            raise ResultError(f"{entry.path.name}: {category}: {name}: not the images that the track chooses")
+
+
+def _chosen_images(episode: pd.DataFrame, per_class: int | None) -> set[str]:
+    """The images of a part of the track: all, or a few hash-chosen ones of each class."""
+    clean = episode[episode["attack"].isna()]
+    groups = [rows["sample_id"] for _, rows in clean.groupby("label")]
+    by_class = [sorted(ids, key=lambda name: keyed_seed("audit", name)) for ids in groups]
+    return {name for names in by_class for name in names[:per_class]}
 
 
 def chosen_categories(part: Tier | Probe, categories: Sequence[str], present: Sequence[str]) -> Sequence[str]:
@@ -192,10 +218,7 @@ def _check_counts(entry: Entry, found: Mapping[CellKey, int], wanted: Mapping[Ce
 def _check_subset(entry: Entry, key: CellKey, per_class: int) -> None:
     """A tier on a part of the images has exactly the hash-chosen ones."""
     episode = entry.episodes[key[:3]]
-    clean = episode[episode["attack"].isna()]
-    wanted: set[str] = set()
-    for _, rows in clean.groupby("label"):
-        wanted |= set(sorted(rows["sample_id"], key=lambda name: keyed_seed("audit", name))[:per_class])
+    wanted = _chosen_images(episode, per_class)
     if set(episode[(episode["attack"] == key[3]) & (episode["epsilon"] == key[4])]["sample_id"]) != wanted:
         raise ResultError(f"{entry.path.name}: {_words(key)}: not the {len(wanted)} images that the track chooses")
 

@@ -1,12 +1,12 @@
-"""How strong every attack is: two-sided auroc_robust by attack and epsilon with intervals, and the orderings that must
+r"""How strong every attack is: two-sided auroc_robust by attack and epsilon with intervals, and the orderings that must
 hold between them, with a verdict each.
 
 From a run, whose evidence already holds the scores (seconds):
     python -m tests.perf.attack_table evidence runs/embedded/patchcore-embedded --out docs/attack-table.md
 
-Measured anew on images from disk, one process a category (about 6 minutes with 8 images a class on two cores):
-    OMP_NUM_THREADS=1 python -m tests.perf.attack_table measure mvtec_ad --root ../shared/data --category leather \
-        --category transistor --limit 8 --out docs/attack-table.md
+Measured anew on images from disk, one process a category:
+    OMP_NUM_THREADS=1 python -m tests.perf.attack_table measure mvtec_ad --root ../shared/data/mvtec_ad \
+        --category leather --category transistor --limit 5 --out docs/attack-table.md
 
 4 shots, seed 0. AUROC is the macro mean over the categories, ties lost; intervals are 95 % stratified bootstraps of the
 images; an ordering is judged on the images that both attacks cover. Transfer images come from AnomalyDINO.
