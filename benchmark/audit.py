@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmark.cachedir import cache_dir
 from benchmark.errors import DataError, ResultError
-from benchmark.jsonio import atomic_write, canonical_json, strict_loads
+from benchmark.jsonio import load_checked, save_checked
 from benchmark.metrics.ranking import auroc_value
 from benchmark.types.data import Dataset, Manifest, Sample
 
@@ -64,13 +64,12 @@ def audit(dataset: Dataset, manifest: Manifest) -> tuple[CategoryAudit, ...]:
     """
     store = cache_dir() / "audit" / f"v{VERSION}-{manifest.dataset}-{manifest.version}-{manifest.digest[:32]}.json"
     try:
-        rows = strict_loads(store.read_bytes(), source=str(store))
-        return tuple(CategoryAudit(**row) for row in rows)
+        return tuple(CategoryAudit(**row) for row in load_checked(store))
     except (OSError, ResultError, TypeError):
         pass
     audits = tuple(_category(dataset, manifest, category) for category in manifest.categories())
     if not manifest.problems:  # the digest covers samples, not faults, which may be repaired
-        atomic_write(store, canonical_json([asdict(row) for row in audits]))
+        save_checked(store, [asdict(row) for row in audits])
     return audits
 
 

@@ -67,6 +67,26 @@ def strict_loads(text: str | bytes, *, source: str) -> Any:
         raise ResultError(f"{source}: not valid JSON ({error})") from error
 
 
+def save_checked(path: Path, content: Any) -> None:
+    """Write JSON content with its digest, for caches."""
+    atomic_write(path, canonical_json({"content": content, "digest": digest_json(content)}))
+
+
+def load_checked(path: Path) -> Any:
+    """Content that `save_checked` wrote.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ResultError: If it is damaged: no such JSON, or another digest.
+    """
+    data = strict_loads(path.read_bytes(), source=str(path))
+    if not isinstance(data, dict) or data.keys() != {"content", "digest"}:
+        raise ResultError(f"{path}: not content with its digest")
+    if digest_json(data["content"]) != data["digest"]:
+        raise ResultError(f"{path}: the digest does not match the content")
+    return data["content"]
+
+
 def atomic_write(path: Path, data: bytes | str, *, durable: bool = True) -> None:
     """Write a file so that readers see the old bytes or the new bytes, never a part (temp file, fsync, rename).
 

@@ -18,7 +18,7 @@ from benchmark.store import CellStore
 ROOT = Path(__file__).parents[1]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 3600.0
-"""Seconds after which a process that neither ends nor stores a cell counts as hanging."""
+"""Seconds after which a process that neither ends nor stores a cell counts as hanging (the machine may be busy)."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Victim:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
         )
 
     def stored(self) -> dict[str, tuple[int, int]]:
@@ -77,30 +78,28 @@ class Victim:
         assert not store.corrupt
         self.known = now
 
-    def kill_once(self, rng: random.Random) -> Kill | None:
-        """Issue the command and kill it after a random number of new cells and a random time; None if it was through
-        before.
-        """
+    def kill(self, chosen: signal.Signals, cells: int, delay: float) -> Kill | None:
+        """Issue the command and send a signal so many seconds after so many new cells; None if it ended before."""
         process, before = self.start(), len(self.stored())
-        cells, delay = rng.choice((0, 0, 0, 1, 1, 2, 4)), rng.uniform(0, 6)
         deadline = time.monotonic() + PATIENCE
         while process.poll() is None and len(self.stored()) < before + cells:
             assert time.monotonic() < deadline, "the run hangs"
             time.sleep(0.02)
-        if _ends_within(process, delay):
+        ended = _ends_within(process, delay)
+        if not ended:
+            process.send_signal(chosen)
+            assert _ends_within(process, PATIENCE), f"the run survives {chosen.name}"
+        self.check()
+        if ended or process.returncode == 0:
             assert process.returncode == 0
             return None
-        chosen = rng.choice(SIGNALS)
-        process.send_signal(chosen)
-        assert _ends_within(process, PATIENCE), f"the run survives {chosen.name}"
         return Kill(chosen.name, len(self.stored()), process.returncode, len(self.strays()))
 
     def kills(self, rng: random.Random, most: int) -> Iterator[Kill]:
-        """Kill until the run is whole, at most so many times; everything is checked after each."""
+        """Kill at random moments until the run is whole, at most so many times; everything is checked after each."""
         for _ in range(most):
-            kill = self.kill_once(rng)
-            self.check()
-            if kill is None:
+            moment = rng.choice(SIGNALS), rng.choice((0, 0, 0, 1, 1, 2, 4)), rng.uniform(0, 6)
+            if (kill := self.kill(*moment)) is None:
                 return
             yield kill
 

@@ -47,20 +47,18 @@ def test_listing_detectors_and_weights_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.fixture
-def example() -> Iterator[types.ModuleType]:
-    text = (ROOT / "docs" / "add-a-detector.md").read_text()
-    (source,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+@pytest.fixture(params=["README.md", "docs/add-a-detector.md"])
+def example(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / request.param).read_text(), flags=re.S)
+    assert len(source.splitlines()) <= 40
     module = types.ModuleType("documented_example")
     sys.modules[module.__name__] = module
-    exec(compile(source, "docs/add-a-detector.md", "exec"), module.__dict__)
+    exec(compile(source, request.param, "exec"), module.__dict__)
     yield module
     del sys.modules[module.__name__]
 
 
-def test_the_documented_example_is_short_and_conforms(example: types.ModuleType) -> None:
-    text = (ROOT / "docs" / "add-a-detector.md").read_text()
-    assert len(re.findall(r"```python\n(.*?)```", text, flags=re.S)[0].splitlines()) <= 40
+def test_the_documented_examples_are_short_and_conform(example: types.ModuleType) -> None:
     results = check_detector(lambda: example.MeanToken(backbone="seeded:embedded"), edge=64)
     assert not [f"{r.name}: {r.detail}" for r in results if r.status == "fail"]
 

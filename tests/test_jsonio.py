@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import ResultError, StoreError
-from benchmark.jsonio import atomic_write, atomic_write_with, canonical_json, digest_file, digest_json, strict_loads
+from benchmark.jsonio import (
+    atomic_write,
+    atomic_write_with,
+    canonical_json,
+    digest_file,
+    digest_json,
+    load_checked,
+    save_checked,
+    strict_loads,
+)
 
 
 def test_equal_values_give_equal_text() -> None:
@@ -55,3 +64,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 def test_digest_file_is_the_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert digest_file(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_one_changed_letter_in_a_cache_entry_shows(tmp_path: Path) -> None:
+    path = tmp_path / "entry.json"
+    save_checked(path, {"files": {"a.png": "abc"}})
+    assert load_checked(path) == {"files": {"a.png": "abc"}}
+    path.write_text(path.read_text().replace("abc", "abd"))
+    with pytest.raises(ResultError, match="digest does not match"):
+        load_checked(path)
+    path.write_text('{"files": {}}')
+    with pytest.raises(ResultError, match="not content with its digest"):
+        load_checked(path)

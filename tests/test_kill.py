@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 from pathlib import Path
 
 from killing import Victim
@@ -13,9 +14,10 @@ OPTIONS = ["--detector", "patchcore@gabor", "--category", "nut", "--limit", "2"]
 def test_killed_runs_end_with_the_bytes_of_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, victim = (Victim(tmp_path / name, OPTIONS) for name in ("whole", "victim"))
     whole.finish()
-    kills = list(victim.kills(random.Random(0), 4))
-    assert kills
-    assert all(kill.status != 0 for kill in kills)
+    kills = [victim.kill(chosen, 1, 0.0) for chosen in (signal.SIGKILL, signal.SIGTERM)]
+    kills += victim.kills(random.Random(0), 2)
+    assert kills[0] is not None
+    assert kills[0].status == -signal.SIGKILL
     victim.finish()
     assert victim.stored().keys() == whole.stored().keys()
     assert victim.content() == whole.content()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.errors import DataError, ResultError
-from benchmark.jsonio import atomic_write, canonical_json, digest_bytes, digest_file, strict_loads
+from benchmark.jsonio import digest_bytes, digest_file, load_checked, save_checked
 
 CACHE_VERSION = 1
 
@@ -42,7 +42,7 @@ def file_facts(root: Path, paths: Iterable[str], cache: Path) -> dict[str, FileF
     if any(known.get(path) != fact for path, fact in facts.items()):
         merged = {**known, **facts}
         table = {path: asdict(fact) for path, fact in merged.items()}
-        atomic_write(store, canonical_json({"version": CACHE_VERSION, "files": table}))
+        save_checked(store, {"version": CACHE_VERSION, "files": table})
     return facts
 
 
@@ -67,7 +67,7 @@ def _fact(path: Path, known: FileFact | None) -> FileFact:
 def _load(store: Path) -> dict[str, FileFact]:
     """Remembered facts; none when the cache is absent, of another version or damaged."""
     try:
-        content = strict_loads(store.read_bytes(), source=str(store))
+        content = load_checked(store)
         if content["version"] != CACHE_VERSION:
             return {}
         return {path: FileFact(**fact) for path, fact in content["files"].items()}

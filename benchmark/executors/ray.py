@@ -3,7 +3,7 @@
 Ray schedules, retries and moves the data; cells stream back to the driver, which alone writes the run folder.
 A job that is retried after a node was lost yields the same cells again, because everything in it is keyed by
 sample. Address: ``RAY_ADDRESS``, else a cluster of this machine alone. Threads per job: ``TRUSTAD_THREADS``
-(default: this process's).
+(default: this process's). A job on CUDA takes one of the cluster's GPUs for itself.
 """
 
 from __future__ import annotations
@@ -13,18 +13,28 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import ray
 
+from benchmark.errors import UsageError
 from benchmark.jobs import Job
 from benchmark.pass_run import CellFailure
 from benchmark.runner import run_job
 from benchmark.store import Cell
 
 RETRIES = 3
+AHEAD = 64
+"""Cells that a job may finish before the driver has taken them; bounds the memory of a slow driver."""
 
 
 def execute(jobs: Sequence[Job], known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]:
-    """Run the jobs on the cluster; results come in the order of completion."""
+    """Run the jobs on the cluster; results come in the order of completion.
+
+    Raises:
+        UsageError: If the jobs need GPUs and the cluster has none.
+        TrustADError: As a job raises it.
+    """
     if not ray.is_initialized():
         ray.init(log_to_driver=False, configure_logging=False)
+    if any(map(_gpus, jobs)) and not ray.cluster_resources().get("GPU"):
+        raise UsageError("--device cuda: no node of the Ray cluster has a GPU; add one or use --device cpu")
     streams = [_submit(job, known) for job in jobs]
     waiting = list(streams)
     while waiting:
@@ -34,13 +44,15 @@ def execute(jobs: Sequence[Job], known: Mapping[str, Cell]) -> Iterator[Cell | C
                 yield ray.get(next(stream))
             except StopIteration:
                 waiting.remove(stream)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
 
 
 def _submit(job: Job, known: Mapping[str, Cell]) -> ray.ObjectRefGenerator:
     mine = {address: known[address] for address in job.clean.values() if address in known}
     threads = _threads()
-    gpus = 1 if job.device.startswith("cuda") else 0
-    task = _work.options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
+    needs = {"num_cpus": threads, "num_gpus": _gpus(job)}
+    task = _work.options(**needs, max_retries=RETRIES, _generator_backpressure_num_objects=AHEAD)
     return task.remote(job, mine, threads, dict(_settings()))
 
 
@@ -53,6 +65,10 @@ def _work(
     os.environ.update(settings)
     torch.set_num_threads(threads)
     yield from run_job(job, known)
+
+
+def _gpus(job: Job) -> int:
+    return 1 if job.device.startswith("cuda") else 0
 
 
 def _threads() -> int:

@@ -18,7 +18,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let current = null;
   let round = 0;
   const pairTables = new Map();
-  const STEP = 40;
+  const STEP = 25;
 
   const stem = () => `${track}/${base.datasets.find((d) => d.name === state.dataset).file}`;
   const keys = () => [`${stem()}-${state.shots}.clean`, ...(state.attack ? [`${stem()}-${state.shots}.${base.attacks[state.attack].file}`] : [])];

@@ -113,7 +113,9 @@ trustad.model = (() => {
 
   // Ranks of one league; members are row positions. pairs may be null: places without intervals.
   const leagueRanks = (members, values, pairs) => {
-    const ranks = new Map(members.map((i) => [i, { rank: 1 + members.filter((j) => values[j] > values[i]).length }]));
+    const places = new Map();
+    members.map((i) => values[i]).sort((a, b) => b - a).forEach((value, k) => { if (!places.has(value)) places.set(value, k + 1); });
+    const ranks = new Map(members.map((i) => [i, { rank: places.get(values[i]) }]));
     if (!pairs || !members.every((i) => pairs.known[i])) return ranks;
     const at = (i, j) => pairs.p[Math.max(i, j) * pairs.n + Math.min(i, j)];
     const small = [];

@@ -9,15 +9,20 @@ them twice; scores and maps are probabilities there, log odds here.
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from _support import TensorSupport, images
+from benchmark.conformance import check_detector
 from benchmark.maps import render_map
 from benchmark.types import Prediction
+from detectors.anomalib_adapter import AnomalibModel
+from detectors.backbones import WEIGHTS_DIR
 from detectors.clip.model import SEEDED_TINY, load_clip
 from detectors.clip.text import NORMAL_STATES, WINDOW_ABNORMAL_STATES, WINDOW_TEMPLATES, compose, window_text
 from detectors.clip.winclip import WinCLIP
@@ -105,3 +110,22 @@ def test_winclip_equals_anomalib(shots: int, monkeypatch: pytest.MonkeyPatch) ->
     assert ours.anomaly_map is not None
     resized = render_map(Prediction(ours.score, ours.anomaly_map.sigmoid(), None, ours.map_sigma), 112, 112)
     torch.testing.assert_close(resized, expected.anomaly_map, rtol=0, atol=1e-5)
+
+
+def test_anomalib_adapter_conforms_with_a_real_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = pytest.importorskip("anomalib.models")
+    options = {"backbone": "resnet18", "layers": ["layer2"], "pre_trained": False}
+    module = models.get_model("patchcore", **options).eval()
+    module.model.memory_bank = torch.rand(200, 128, generator=torch.Generator().manual_seed(0))
+    state = {name: tensor for name, tensor in module.state_dict().items() if name.startswith("model.")}
+    save_file(state, tmp_path / "anomalib_patchcore.safetensors")
+    monkeypatch.setenv(WEIGHTS_DIR, str(tmp_path))
+
+    results = check_detector(lambda: AnomalibModel("patchcore", options=options), edge=64)
+    failed = {r.name: r.detail for r in results if r.status == "fail"}
+    assert set(failed) <= {"higher_is_anomalous"}, failed  # the bank is random, so the scores mean nothing
+    fitted = AnomalibModel("patchcore", options=options).fit(TensorSupport([]), seed=0)
+    query = as_floats(images(2, 64))
+    with torch.no_grad():
+        expected = module.model(module.pre_processor(query))
+    torch.testing.assert_close(fitted(query).score, expected.pred_score, rtol=0, atol=0)
