@@ -101,13 +101,6 @@ def test_jobs_on_cuda_ask_the_cluster_for_a_gpu(tmp_path: Path) -> None:
             list(execute(jobs, {}))
 
 
-def test_a_process_per_device_gives_the_bytes_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(tmp_path / "one", "local")
-    monkeypatch.setattr("benchmark.executors.local._devices", lambda jobs: ["cpu", "cpu:0"])
-    run(tmp_path / "two", "local")
-    assert content(tmp_path / "two") == content(tmp_path / "one")
-
-
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "benchmark.executors.ray", raising=False)

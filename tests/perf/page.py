@@ -36,8 +36,8 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 
 - Reference results: float32, TF32 off, deterministic kernels where torch has them; recorded in `environment.precision`.
   bfloat16 and TF32 are not offered. Attention is torch's fused `scaled_dot_product_attention`.
-- One process per CUDA device (`--executor local`, `CUDA_VISIBLE_DEVICES` chooses); the jobs are the categories. On the
-  CPU one process with torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
+- One process and one device (`--executor local`), or a Ray cluster with one GPU per job (`--executor ray`). On the CPU
+  torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
 - Channels-last, `torch.compile` and CUDA graphs are not used: unmeasured, and they change bits.
 - Neighbours are searched exactly, in blocks of matrix products with running maxima. faiss is a test oracle; see below
   for where it would be faster.
