@@ -64,7 +64,9 @@ def _work(
 
     os.environ.update(settings)
     torch.set_num_threads(threads)
-    yield from run_job(job, known)
+    # Ray sends values into its generators, which `yield from` would hand on to the lists inside `run_job`.
+    for cell in run_job(job, known):  # noqa: UP028
+        yield cell
 
 
 def _gpus(job: Job) -> int:
