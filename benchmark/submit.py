@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmark.errors import ResultError, StoreError, UsageError
 from benchmark.jsonio import pretty_json
-from benchmark.results import RunResult, load_result
+from benchmark.results import DetectorRef, RunResult, load_result
 from benchmark.submission import Gallery, load_gallery, load_submission
 from benchmark.verify.layout import check_slug
 
@@ -146,11 +146,17 @@ def _fields(slug: str, result: RunResult, about: About) -> dict[str, object]:
         "authors": list(about.author) or [f"{TODO}: your names"],
         "year": date.fromisoformat(result.timing.finished[:10]).year,
         "licence": f"{TODO}: licence of these numbers, e.g. CC0-1.0",
-        "training_data": card.training_data or f"{TODO}: what weights, prompts and settings have seen",
+        "training_data": _seen(card),
         "attacks_run_by": "authors",
     }
     stated = {"backbone": card.backbone, "paper": card.paper, "paper_url": card.url}
     return fields | {key: value for key, value in stated.items() if value} | given
+
+
+def _seen(card: DetectorRef) -> str:
+    if card.flags.random_weights:
+        return "none: seeded random weights"
+    return card.training_data or f"{TODO}: what weights, prompts and settings have seen"
 
 
 def _toml(fields: Mapping[str, object]) -> str:
