@@ -34,10 +34,15 @@ def run(out: Path, name: str) -> None:
     run_track(load_track("demo"), SELECTION, out, executor_name=name, progress=lambda *_: None)
 
 
+@pytest.fixture
+def with_ray() -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+
 @contextmanager
 def cluster(*nodes: dict[str, int]) -> Iterator[tuple[Any, list[Any]]]:
     """A Ray cluster of a head that computes nothing and the given nodes, all on this machine."""
-    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    import ray
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -56,6 +61,7 @@ def workers_at_work() -> list[int]:
     return [int(folder.name) for folder, command in commands.items() if command.startswith(b"ray::_work")]
 
 
+@pytest.mark.usefixtures("with_ray")
 def test_ray_gives_the_bytes_of_local_although_a_worker_and_a_node_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +90,7 @@ def test_ray_gives_the_bytes_of_local_although_a_worker_and_a_node_are_killed(
     assert ray_run.done == len(cells)
 
 
+@pytest.mark.usefixtures("with_ray")
 def test_jobs_on_cuda_ask_the_cluster_for_a_gpu(tmp_path: Path) -> None:
     """Without one they are refused; with one they are placed there, and find that this machine has none."""
     torch = pytest.importorskip("torch")
