@@ -14,6 +14,8 @@ Epsilon = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}/255$")]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Real = Annotated[float, Field(ge=-1e12, le=1e12)]
 Scalar = bool | int | float | str | None
+NO_BUDGET = "255/255"
+"""Every image lies in that ball: natural corruptions, which are no attacks."""
 
 
 class Strict(BaseModel):

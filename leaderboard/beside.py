@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from benchmark.result_rows import MetricValue, ProbeValue
+from benchmark.result_rows import NO_BUDGET, MetricValue, ProbeValue
 from leaderboard.record import Cell, quantum
 from leaderboard.words import shots_words
 
-NO_BUDGET = "255/255"
-"""Every image lies in that ball: natural corruptions, which are no attacks."""
 EXPERIMENTS = {
     "support_poison": "one support image poisoned, {:g}/255",
     "universal": "one perturbation a category, {:g}/255",

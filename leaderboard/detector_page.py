@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from markupsafe import Markup, escape
 
-from benchmark.result_rows import EntropyHistogram, MetricValue, Reliability
+from benchmark.result_rows import NO_BUDGET, EntropyHistogram, MetricValue, Reliability
 from benchmark.results import RunResult
-from leaderboard.beside import NO_BUDGET, BesideRow, corruptions, experiments
+from leaderboard.beside import BesideRow, corruptions, experiments
 from leaderboard.charts import Point, Series, curves, histogram, reliability
 from leaderboard.read import Entry
 from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, Record, quantum

@@ -11,7 +11,7 @@ from benchmark.calibration.calibrators import CALIBRATORS
 from benchmark.episode_scores import episodes_of
 from benchmark.errors import NotApplicableError
 from benchmark.report.study import HEADLINE, METRICS, RAW, Estimate, Study, study_of
-from benchmark.result_rows import ProbeValue
+from benchmark.result_rows import NO_BUDGET, ProbeValue
 from benchmark.scoring_probes import probe_values
 from benchmark.statistics.bootstrap import RESAMPLES
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONTROLS = ("sign_noise", "uniform_noise", "gaussian_noise")
-NO_BUDGET = "255/255"
-"""Every image lies in that ball: natural corruptions, which are no attacks."""
 NO_ATTACK = "No attack in this run covers all images."
 LOSSES = ("ECE", "NLL", "Brier")
 GOALS: dict[str, bool | None] = {"two_sided": None, "evasion": True, "false_alarm": False}
