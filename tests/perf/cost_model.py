@@ -29,7 +29,7 @@ from benchmark.datasets.published import PUBLISHED
 from benchmark.store import Cell, CellStore
 from benchmark.tracks import load_track
 from benchmark.workbench import build_attack
-from tests.perf.page import write_part
+from tests.perf.doc_part import write_part
 
 DETECTORS = 100
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128)

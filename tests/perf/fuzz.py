@@ -17,7 +17,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.perf.page import write_part
+from tests.perf.doc_part import write_part
 
 SHARES = {
     "results schema": 0.25,

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.killing import Kill, Victim
-from tests.perf.page import write_part
+from tests.perf.doc_part import write_part
 
 
 def measure(base: Path, wanted: int, seed: int, options: list[str]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from benchmark.environment import peak_memory_bytes
 from benchmark.planner import Selection
 from benchmark.session import run_track
 from benchmark.tracks import Tier, Track, TrackDataset
-from tests.perf.page import write_part
+from tests.perf.doc_part import write_part
 
 EDGE = 112
 

@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 from benchmark.planner import Selection
 from benchmark.session import run_track
 from benchmark.tracks import load_track
-from tests.perf.page import write_part
+from tests.perf.doc_part import write_part
 
 SELECTION = Selection(detectors=("knn", "patchcore"), categories=("weave", "nut"), attacks=("pgd_score_10",))
 ROUNDS = 3
