@@ -233,14 +233,15 @@ def test_other_views_load_their_data(board: Path, open_page: Open) -> None:
 
 def test_corruptions_stand_apart_from_attacks(board: Path, open_page: Open) -> None:
     page = open_page(site(board))
-    attack = page.get_by_label("Attack", exact=True)
+    page.wait_for_selector("#controls optgroup", state="attached")
+    attack = page.locator("#controls label:has(optgroup) select")
     groups = attack.locator("optgroup").evaluate_all("nodes => nodes.map((n) => [n.label, n.textContent])")
     assert [label for label, _ in groups] == ["Attacks", "Controls", "Natural corruptions"]
     assert "blur, severe" in groups[2][1]
     attack.select_option(label="blur, severe")
     expect = "blur, severe, two-sided."
     page.wait_for_function("words => document.getElementById('status').innerText.includes(words)", arg=expect)
-    assert page.get_by_label("Budget ε").locator("option").all_inner_texts() == ["none"]
+    assert page.locator("#controls label", has_text="Budget ε").locator("option").all_inner_texts() == ["none"]
     assert "255/255" not in page.locator("main").inner_text()
 
 
