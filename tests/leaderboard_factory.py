@@ -127,8 +127,8 @@ def _values(made: Invented, rng: np.random.Generator, categories: Sequence[str])
                         condition = {"attack": attack, "goal": goal, "epsilon": f"{level}/255"}
                         rows += _condition_rows(made, signal, shots, category, condition)
         for i, name in enumerate(made.natural if shots == made.ranked_shots else ()):
-            condition = {"attack": name, "goal": "two_sided", "epsilon": NO_BUDGET}
-            rows.append(_row("auroc_robust", shots, _auroc(strength - 0.2 * (i + 1)), 0.02, **condition))
+            natural: dict[str, Any] = {"attack": name, "goal": "two_sided", "epsilon": NO_BUDGET}
+            rows.append(_row("auroc_robust", shots, _auroc(strength - 0.2 * (i + 1)), 0.02, **natural))
         if shots == made.ranked_shots:
             rows.append(_row("auroc_robust", shots, _auroc(strength)))
             robust = float(robust_score(_areas(made, strength)))
