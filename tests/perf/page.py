@@ -36,11 +36,15 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 
 - Reference results: float32, TF32 off, deterministic kernels where torch has them; recorded in `environment.precision`.
   bfloat16 and TF32 are not offered. Attention is torch's fused `scaled_dot_product_attention`.
-- One process and one device (`--executor local`), or a Ray cluster with one GPU per job (`--executor ray`). On the CPU
-  torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
-- Channels-last, `torch.compile` and CUDA graphs are not used: unmeasured, and they change bits.
-- Neighbours are searched exactly, in blocks of matrix products with running maxima. faiss is a test oracle; see below
-  for where it would be faster.
+- One process and one device (`--executor local`). Several GPUs: `--executor ray`, which starts Ray on this machine by
+  itself and runs one process per GPU ([scale.md](scale.md)); a second pool of processes would have to learn again what
+  Ray knows of lost workers. On the CPU torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
+- Channels-last and `torch.compile` are not used: see "Precision and layout" for what they gain here, and they change
+  bits. CUDA graphs are unmeasured.
+- Neighbours are searched exactly, in blocks of matrix products with running maxima, by torch on every device. faiss
+  is a test oracle: "Nearest-neighbour search" has its times; its winners carry no gradient and it has no part-wise
+  memo, which saves more than it would.
+- Nothing of this page was measured on a GPU.
 - A batch that does not fit into memory is halved; the cell says so.
 """
 
