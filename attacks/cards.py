@@ -71,6 +71,15 @@ _ALL = (
     AttackCard("pgd_score_100", 1, "white_box", "pgd_score with a hundred steps.", _MADRY, _MADRY_URL),
     AttackCard("pgd_score_restarts", 1, "white_box", "pgd_score with five random restarts.", _MADRY, _MADRY_URL),
     AttackCard(
+        "pgd_score_frozen_mask",
+        1,
+        "white_box",
+        "pgd_score that climbs under the clean image's foreground mask, held throughout.",
+        _MADRY,
+        _MADRY_URL,
+        uses_foreground=True,
+    ),
+    AttackCard(
         "apgd_score",
         1,
         "white_box",
@@ -96,6 +105,7 @@ _ALL = (
         "white_box",
         "Moves defects out of, or background into, the detector's foreground mask.",
         uses_masks=True,
+        uses_foreground=True,
     ),
     AttackCard(
         "pgd_map",

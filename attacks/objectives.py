@@ -1,16 +1,19 @@
-"""White-box attacks with another aim than the score: the foreground mask, the map, and the uncertainty flag."""
+"""White-box attacks on what stands beside the score: the foreground mask, the map, and the uncertainty flag."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d, relu
 
 from attacks.cards import CARDS
-from attacks.pgd import PGD, softened
+from attacks.pgd import PGD, PGDScore, softened
 from benchmark.errors import NotApplicableError
 from benchmark.types.attack import AttackBatch, Target
-from benchmark.types.detector import FeatureScorer, MaskedScorer
+from benchmark.types.ball import to_unit
+from benchmark.types.detector import MaskedScorer
 
 HINGE_SLACK = 1.0
 """How far past the mask's threshold a token is pushed: the 3 x 3 morphology can undo a bare crossing."""
@@ -29,6 +32,45 @@ def grid_mask(batch: AttackBatch, region: tuple[int, int, int, int] | None, grid
     return adaptive_max_pool2d(seen, tuple(grid))[:, 0] > 0
 
 
+def masked_scorer(target: Target) -> MaskedScorer:
+    """The detector, if it masks the background.
+
+    Raises:
+        NotApplicableError: If it does not.
+    """
+    fitted = target.fitted
+    if not (isinstance(fitted, MaskedScorer) and fitted.masked):
+        raise NotApplicableError("the detector does not mask the foreground of this category")
+    return fitted
+
+
+class PGDScoreFrozenMask(PGDScore):
+    """pgd_score under the clean image's foreground mask, held throughout: what the mask's own movement is worth.
+
+    Merit stays the true score, with the mask computed from the perturbed image. All else is that of pgd_score.
+    """
+
+    card = CARDS["pgd_score_frozen_mask"]
+
+    def perturb(self, target: Target, batch: AttackBatch, epsilons: Sequence[int]) -> Iterator[Tensor]:
+        detector = masked_scorer(target)
+        held = detector.with_foreground(target.features(to_unit(batch.images)))
+        yield from _UnderHeldMask(held).perturb(target, batch, epsilons)
+
+
+class _UnderHeldMask(PGDScore):
+    """pgd_score whose value comes from another head on the same features."""
+
+    def __init__(self, held: MaskedScorer) -> None:
+        super().__init__()
+        self.held = held
+
+    def look(self, target: Target, batch: AttackBatch, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = target.features(images)
+        value = softened(self.held.score(features))
+        return value * batch.direction, masked_scorer(target).score(features).score * batch.direction
+
+
 class MaskFlip(PGD):
     """Moves tokens across the foreground threshold: defects out of the mask, the background of normals into it.
 
@@ -40,9 +82,7 @@ class MaskFlip(PGD):
     family = "mask_flip"
 
     def look(self, target: Target, batch: AttackBatch, images: Tensor) -> tuple[Tensor, Tensor]:
-        fitted = target.fitted
-        if not (isinstance(fitted, FeatureScorer) and isinstance(fitted, MaskedScorer) and fitted.masked):
-            raise NotApplicableError("the detector does not mask the foreground of this category")
+        fitted = masked_scorer(target)
         features = target.features(images)
         margin = fitted.foreground_margin(features)  # [B, h, w]
         defect = grid_mask(batch, features.region, margin.shape[1:])

@@ -9,13 +9,15 @@ smoothing        scores under Gaussian noise, draw after draw, for a certificate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.batches import Cost
 from benchmark.calibration.crossfit import fold_of
 from benchmark.episodes import DatasetSupport
 from benchmark.errors import NotApplicableError
@@ -36,18 +38,23 @@ LEARN_FROM = 4
 """Images of each class that a universal perturbation is learned on, hash-chosen from the other half."""
 
 
-def run_probe(bench: JobBench, cell: CellSpec) -> Scores:
+def run_probe(bench: JobBench, cell: CellSpec, cost: Cost) -> Scores:
     """Scores of a probe cell, one per sample; for ``smoothing`` one per draw and sample, draw by draw.
+
+    Args:
+        bench: The job's images and fits.
+        cell: The cell.
+        cost: Told what an attack on the detector spends; leave-one-out and poisoning have none.
 
     Raises:
         NotApplicableError: If the detector cannot be probed like this, with the reason.
     """
     assert cell.probe is not None
     name, value = cell.probe
-    return _RUN[name](bench, cell, value)
+    return _RUN[name](bench, cell, value, cost)
 
 
-def _leave_one_out(bench: JobBench, cell: CellSpec, _: float) -> Scores:
+def _leave_one_out(bench: JobBench, cell: CellSpec, _: float, __: Cost) -> Scores:
     if len(cell.samples) < 2:
         raise NotApplicableError(f"leave-one-out needs at least 2 support images, got {len(cell.samples)}")
     images = bench.fits.support(cell.shots, cell.seed).images()
@@ -60,7 +67,7 @@ def _leave_one_out(bench: JobBench, cell: CellSpec, _: float) -> Scores:
     return np.concatenate(found)
 
 
-def _support_poison(bench: JobBench, cell: CellSpec, value: float) -> Scores:
+def _support_poison(bench: JobBench, cell: CellSpec, value: float, _: Cost) -> Scores:
     extractor = bench.parts.detector(cell.detector).extractor
     if extractor is None or not cell.shots:
         raise NotApplicableError("a poisoned support needs support images and backbone features")
@@ -74,7 +81,7 @@ def _support_poison(bench: JobBench, cell: CellSpec, value: float) -> Scores:
     return _in_chunks(bench, cell.samples, lambda chunk: _scores(fitted, chunk.batch.images))
 
 
-def _universal(bench: JobBench, cell: CellSpec, value: float) -> Scores:
+def _universal(bench: JobBench, cell: CellSpec, value: float, cost: Cost) -> Scores:
     query = bench.job.query
     folds = fold_of([s.id for s in query], [s.label for s in query])
     fold = {s.id: int(f) for s, f in zip(query, folds, strict=True)}
@@ -82,7 +89,8 @@ def _universal(bench: JobBench, cell: CellSpec, value: float) -> Scores:
     for half in (0, 1):
         others = _batch(bench, _few([s for s in query if fold[s.id] != half]))
         fit = load_attribute("attacks.universal:fit_universal")
-        deltas.append(fit(_target(bench, cell, others.sample_ids), others, int(value)))
+        with _spending(bench, cell, others.sample_ids, cost) as target:
+            deltas.append(fit(target, others, int(value)))
 
     def scores(chunk: Chunk) -> Scores:
         delta = torch.stack([deltas[fold[name]] for name in chunk.ids])
@@ -92,30 +100,31 @@ def _universal(bench: JobBench, cell: CellSpec, value: float) -> Scores:
     return _in_chunks(bench, cell.samples, scores)
 
 
-def _continuous(bench: JobBench, cell: CellSpec, norm: Norm, radius: float) -> Scores:
+def _continuous(bench: JobBench, cell: CellSpec, norm: Norm, radius: float, cost: Cost) -> Scores:
     attack = load_attribute("attacks.continuous:ContinuousPGD")(norm)
 
     def scores(chunk: Chunk) -> Scores:
-        (images,) = perturb_continuous(attack, _target(bench, cell, chunk.ids), chunk.batch, [radius])
+        with _spending(bench, cell, chunk.ids, cost) as target:
+            (images,) = perturb_continuous(attack, target, chunk.batch, [radius])
         return _predicted(bench, cell, chunk, images)
 
     return _in_chunks(bench, cell.samples, scores)
 
 
-def _smoothing(bench: JobBench, cell: CellSpec, value: float) -> Scores:
+def _smoothing(bench: JobBench, cell: CellSpec, value: float, cost: Cost) -> Scores:
     def draws(chunk: Chunk) -> Scores:
-        target = _target(bench, cell, chunk.ids)
-        return smooth_scores(target.predict, chunk.batch.images, chunk.ids, value).T
+        with _spending(bench, cell, chunk.ids, cost) as target:
+            return smooth_scores(target.predict, chunk.batch.images, chunk.ids, value).T
 
     return _in_chunks(bench, cell.samples, draws).T.ravel()
 
 
-_RUN: Mapping[str, Callable[[JobBench, CellSpec, float], Scores]] = {
+_RUN: Mapping[str, Callable[[JobBench, CellSpec, float, Cost], Scores]] = {
     LEAVE_ONE_OUT: _leave_one_out,
     "support_poison": _support_poison,
     "universal": _universal,
-    "continuous_l2": lambda bench, cell, value: _continuous(bench, cell, "L2", value),
-    "continuous_linf": lambda bench, cell, value: _continuous(bench, cell, "Linf", value / 255),
+    "continuous_l2": lambda bench, cell, value, cost: _continuous(bench, cell, "L2", value, cost),
+    "continuous_linf": lambda bench, cell, value, cost: _continuous(bench, cell, "Linf", value / 255, cost),
     "smoothing": _smoothing,
 }
 
@@ -140,6 +149,14 @@ def _target(bench: JobBench, cell: CellSpec, ids: tuple[str, ...]) -> BoundTarge
         raise NotApplicableError("the detector declares differentiable = False")
     draws = 1 if card.deterministic else EOT_DRAWS
     return BoundTarget(bench.fits.fitted(cell.detector, cell.shots, cell.seed), ids, draws=draws)
+
+
+@contextmanager
+def _spending(bench: JobBench, cell: CellSpec, ids: tuple[str, ...], cost: Cost) -> Iterator[BoundTarget]:
+    """A target whose passes count."""
+    target = _target(bench, cell, ids)
+    yield target
+    cost.add(Cost(target.forwards, target.backwards))
 
 
 def _predicted(bench: JobBench, cell: CellSpec, chunk: Chunk, images: Tensor) -> Scores:

@@ -136,6 +136,7 @@ ATTACKS: Registry[Any] = Registry(
         "pgd_score": "attacks.pgd:PGDScore",
         "pgd_score_10": "attacks.pgd:PGDScore10",
         "pgd_score_100": "attacks.pgd:PGDScore100",
+        "pgd_score_frozen_mask": "attacks.objectives:PGDScoreFrozenMask",
         "pgd_score_restarts": "attacks.pgd:PGDScoreRestarts",
         "sign_noise": "attacks.noise:SignNoise",
         "square_score": "attacks.square:SquareScore",

@@ -126,9 +126,10 @@ class JobBench:
     def _probe(self, run: PassRun) -> None:
         for cell in run.spec.cells:
             with run.guard():
-                clock = Clock(self.job.device)
-                scores = run_probe(self, cell)
-                run.done.append(_cell(cell, scores, None, {}, clock.lap()))
+                clock, cost = Clock(self.job.device), Cost()
+                scores = run_probe(self, cell, cost)
+                facts = cost.per_image(len(cell.samples)) if cost.forward else {}
+                run.done.append(_cell(cell, scores, None, facts, clock.lap()))
 
     def _feed(self, run: PassRun, clean: CleanGraph, chunk: Chunk) -> None:
         """Attack and score some images; their cost counts once they are through."""

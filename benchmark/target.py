@@ -109,7 +109,7 @@ class BoundTarget:
 
     @property
     def fitted(self) -> FittedDetector:
-        return self._fitted
+        return self._whole
 
     @property
     def queried(self) -> tuple[str, ...]:
@@ -134,9 +134,9 @@ class BoundTarget:
         return prediction
 
     def features(self, images: Tensor) -> Features:
-        if not isinstance(self._fitted, FeatureScorer):
+        if not isinstance(self._whole, FeatureScorer):
             raise NotApplicableError("the detector has no tokens: it is not a head on a frozen feature extractor")
-        counted, extractor = self._counted(images, 1, None), self._fitted.extractor
+        counted, extractor = self._counted(images, 1, None), self._whole.extractor
         return extractor(counted) if self._clean is None else self._clean.features(extractor, counted)
 
     def surrogate_logit(self, images: Tensor) -> Tensor:

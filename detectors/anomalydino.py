@@ -67,7 +67,7 @@ def mean_top_share(distances: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FittedAnomalyDINO(Head):
-    """A memory bank [M, D] (unit rows for the cosine) and what to do with test images."""
+    """A memory bank [M, D] (unit rows for the cosine) and what to do with test images; ``held``: masks, not theirs."""
 
     extractor: Extractor
     bank: Tensor
@@ -76,6 +76,7 @@ class FittedAnomalyDINO(Head):
     neighbours: int
     metric: Metric
     parts: Parts | None = None
+    held: Tensor | None = None
 
     def score(self, features: Features) -> Prediction:
         """Distances of patch tokens; masked-out patches count 0 and stay in the grid."""
@@ -91,7 +92,9 @@ class FittedAnomalyDINO(Head):
         return Prediction(score, distances, features.region, MAP_SIGMA)
 
     def _foreground(self, features: Features) -> Tensor:
-        """The mask of the tokens, made once for all heads."""
+        """The mask of the tokens, made once for all heads, unless one is held."""
+        if self.held is not None:
+            return self.held
         key = ("foreground", self.mask_form)
         if key not in features.memo:
             features.memo[key] = foreground(features.maps[-1], self.mask_form)
@@ -101,6 +104,10 @@ class FittedAnomalyDINO(Head):
     def with_state(self, state: Mapping[str, Tensor]) -> FittedAnomalyDINO:
         """As `Head.with_state`; nothing is known of the parts of another bank."""
         return replace(self, bank=state["bank"], parts=None)
+
+    def with_foreground(self, features: Features) -> FittedAnomalyDINO:
+        """See `MaskedScorer`."""
+        return replace(self, held=self._foreground(features))
 
     def foreground_margin(self, features: Features) -> Tensor:
         """`detectors.foreground.margin` of the features: [B, h, w], positive = foreground, differentiable."""

@@ -49,10 +49,11 @@ def low_quantile_distance(queries: Tensor, bank: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Round(FeatureScorer):
-    """The detector for one batch: ``references[b]`` is the bank of image b."""
+    """The detector for one batch: image b is ``sample_ids[b]``; ``held`` masks replace the images' own."""
 
     parent: FittedBatchedAnomalyDINO
     sample_ids: tuple[str, ...]
+    held: Tensor | None = None
 
     @property
     def extractor(self) -> Extractor:  # type: ignore[override]
@@ -76,8 +77,15 @@ class _Round(FeatureScorer):
             rows.append(low_quantile_distance(unit, torch.cat(others)).reshape(image.shape[:2]))
         distances = torch.stack(rows)
         if self.masked:
-            distances = distances * foreground(tokens, self.parent.mask_form)
+            distances = distances * self._foreground(features)
         return Prediction(mean_top_share(distances.flatten(1)), distances, features.region, MAP_SIGMA)
+
+    def _foreground(self, features: Features) -> Tensor:
+        return foreground(features.maps[-1], self.parent.mask_form) if self.held is None else self.held
+
+    def with_foreground(self, features: Features) -> _Round:
+        """As in `FittedAnomalyDINO`."""
+        return replace(self, held=self._foreground(features))
 
     def foreground_margin(self, features: Features) -> Tensor:
         """As in `FittedAnomalyDINO`."""

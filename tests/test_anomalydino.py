@@ -195,6 +195,33 @@ def test_masked_patches_score_zero_and_stay_in_the_grid() -> None:
     assert (fitted.foreground_margin(Features((tokens,), None, (0, 0, 160, 160))) > 0).sum() == 16
 
 
+def test_a_held_mask_decides_which_patches_get_a_gradient() -> None:
+    detector = AnomalyDINO(TINY, preprocess="force_mask_no_rotation", mask_form="grid")
+    fitted = detector.fit(TensorSupport(images(1, 112)), seed=0)
+    clean, moved = (torch.randn(1, 10, 10, 192, generator=torch.Generator().manual_seed(2)) for _ in range(2))
+    clean[:, 3:7, 3:7, 0] += 100.0
+    moved[:, 3:7, 4:8, 0] += 100.0
+
+    def reached(head: MaskedScorer) -> torch.Tensor:
+        tokens = moved.clone().requires_grad_()
+        prediction = head.score(Features((tokens,), None, (0, 0, 160, 160)))
+        assert prediction.anomaly_map is not None
+        (gradient,) = torch.autograd.grad(prediction.anomaly_map.sum(), tokens)
+        return (gradient[0] != 0).any(dim=-1)
+
+    assert isinstance(fitted, MaskedScorer)
+    held = fitted.with_foreground(Features((clean,), None, (0, 0, 160, 160)))
+    assert torch.equal(reached(held), window(slice(2, 8)))
+    assert torch.equal(reached(fitted), window(slice(3, 10)))  # closing does not erode from the outside
+
+
+def window(columns: slice) -> torch.Tensor:
+    """Rows 2 to 7 of some columns of a 10 x 10 grid."""
+    found = torch.zeros(10, 10, dtype=torch.bool)
+    found[2:8, columns] = True
+    return found
+
+
 def test_the_top_share_never_selects_nothing() -> None:
     """49 patches: int(0.01 * 49) = 0, so one patch counts."""
     detector = AnomalyDINO(TINY, preprocess="force_no_mask_no_rotation")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import APGDScore, checkpoints
-from attacks.objectives import FlagAdaptive, MaskFlip, PGDMap, binary_entropy, grid_mask
+from attacks.objectives import FlagAdaptive, MaskFlip, PGDMap, PGDScoreFrozenMask, binary_entropy, grid_mask
 from attacks.pgd import PGDScore, softened
 from attacks.square import SquareScore, square_side
 from benchmark.errors import NotApplicableError
@@ -17,14 +17,13 @@ from benchmark.perturb import perturb
 from benchmark.registry import ATTACKS
 from benchmark.target import BoundTarget, FlagModel
 from benchmark.types.attack import Attack, AttackBatch
-from benchmark.types.detector import Features, Prediction
+from benchmark.types.detector import Prediction
 from tests.test_attacks import target_for
 from tests.toy_detectors import (
-    NearestNeighbour,
+    Masked,
     Wrapped,
     nearest_neighbour,
     query,
-    textures,
     two_sided_auroc,
 )
 
@@ -147,30 +146,35 @@ def test_pgd_map_swaps_defect_and_background(batch: AttackBatch) -> None:
         list(perturb(PGDMap(), target, replace(batch, masks=None), [4]))
 
 
-class Masked(NearestNeighbour):
-    """Patches whose first feature is below zero count 0."""
-
-    masked = True
-
-    def foreground_margin(self, features: Features) -> Tensor:
-        return 40 * (features.maps[0] - self.centre)[..., 0] + 0.5
-
-    def score(self, features: Features) -> Prediction:
-        prediction = super().score(features)
-        assert prediction.anomaly_map is not None
-        kept = prediction.anomaly_map * (self.foreground_margin(features).detach() > 0)
-        flat = kept.flatten(1)
-        return Prediction(flat.topk(max(1, flat.shape[1] // 50), dim=1).values.mean(1), kept)
-
-
 def test_mask_flip_hides_defects_behind_the_mask(batch: AttackBatch) -> None:
-    masked = Masked(nearest_neighbour().extractor, textures(4, seed=7))  # type: ignore[arg-type]
-    target = BoundTarget(masked, batch.sample_ids)
+    target = BoundTarget(nearest_neighbour(kind=Masked), batch.sample_ids)
     noise = two_sided_auroc(attacked(ATTACKS.get("sign_noise")(), batch, 8, target), batch.labels)
     flipped = two_sided_auroc(attacked(MaskFlip(), batch, 8, target), batch.labels)
     assert flipped < noise - 0.1
     with pytest.raises(NotApplicableError, match="does not mask"):
         attacked(MaskFlip(), batch, 8, target_for(batch))
+
+
+def test_a_frozen_mask_is_the_only_difference_from_pgd_score(batch: AttackBatch) -> None:
+    """Same images where the mask keeps everything, others where it flips on the way; merit is the true score."""
+
+    class Keeping(Masked):
+        level = -torch.inf
+
+    frozen, plain = PGDScoreFrozenMask(), PGDScore()
+    with torch.no_grad():
+        keeping = BoundTarget(nearest_neighbour(kind=Keeping), batch.sample_ids)
+        assert torch.equal(*(next(perturb(attack, keeping, batch, [8])) for attack in (frozen, plain)))
+        masked = nearest_neighbour(kind=Masked)
+        target = BoundTarget(masked, batch.sample_ids)
+        held, moving = (next(perturb(attack, target, batch, [8])) for attack in (frozen, plain))
+        assert not torch.equal(held, moving)
+        masks = [masked.foreground(masked.extractor(images.float() / 255)) for images in (batch.images, moving)]
+        assert (masks[0] != masks[1]).any(), "no mask flips: the test says nothing"
+        before, after = (target.predict(images.float() / 255).score for images in (batch.images, held))
+        assert ((after - before) * batch.direction).min() >= 0, "merit is not the score under the mask as it moves"
+    with pytest.raises(NotApplicableError, match="does not mask"):
+        attacked(frozen, batch, 8, target_for(batch))
 
 
 def test_flag_adaptive_crosses_the_threshold_unflagged(batch: AttackBatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,16 @@ def test_exif_orientation_is_ignored(rgb: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(rgb).save(tmp_path / "x.jpg", exif=exif)
     assert read_image(tmp_path / "x.jpg").shape == (20, 30, 3)
     assert image_size(tmp_path / "x.jpg") == (30, 20)
+
+
+@pytest.mark.parametrize("reader", [read_image, read_mask, image_size])
+def test_a_tiff_without_a_width_is_refused(reader: Callable[[Path], object], tmp_path: Path) -> None:
+    """Found by fuzzing: tifffile reads such a page as an empty vector."""
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, np.full((4, 5), 9, np.uint16), byteorder="<")
+    path.write_bytes(path.read_bytes().replace(b"\x00\x01\x04\x00", b"\x00\x00\x04\x00", 1))
+    with pytest.raises(DataError, match=r"shape \(0,\); an image has rows and columns"):
+        reader(path)
 
 
 def test_planar_tiff_that_pillow_refuses(rgb: np.ndarray, tmp_path: Path) -> None:

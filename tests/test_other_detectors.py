@@ -14,9 +14,11 @@ from sklearn.decomposition import PCA
 
 from _support import TensorSupport, images
 from benchmark.errors import NotApplicableError
-from benchmark.types import Features, TransductiveScorer
+from benchmark.target import BoundTarget
+from benchmark.types import Features, MaskedScorer, TransductiveScorer
 from detectors.anomalydino import ANGLES
 from detectors.anomalydino_batched import BatchedAnomalyDINO, low_quantile_distance
+from detectors.foreground import foreground
 from detectors.musc import MuSc
 from detectors.padim import PaDiM, position_features
 from detectors.spade import SPADE
@@ -193,6 +195,26 @@ def restated_musc(
             top = np.argsort(-similarity[i])[:k]
             smoothed[row, i] = (similarity[i, top] * raw[top]).sum() / similarity[i, top].sum()
     return smoothed.mean(0), maps
+
+
+def test_attacks_reach_the_masks_of_the_batch() -> None:
+    """What an attack knows of the inside is the detector that scores the batch, each image left out of its own bank."""
+    pictures = images(4, 112)
+    ids = tuple(f"q{i}" for i in range(4))
+    detector = BatchedAnomalyDINO(TINY, preprocess="force_mask_no_rotation")
+    fitted = detector.fit_transductive(TensorSupport([]), list(zip(ids, pictures, strict=True)), seed=0)
+    with torch.no_grad():
+        target = BoundTarget(fitted, ids)
+        inside = target.fitted
+        assert isinstance(inside, MaskedScorer)
+        features, turned = (target.features(batch(p)) for p in (pictures, pictures[::-1]))
+        own, held = inside.score(features), inside.with_foreground(turned).score(features)
+        assert own.anomaly_map is not None
+        assert held.anomaly_map is not None
+        assert torch.equal(own.score, target.predict(batch(pictures)).score)
+        assert torch.equal(inside.with_foreground(features).score(features).score, own.score)
+        assert torch.equal(held.anomaly_map > 0, foreground(turned.maps[-1]))
+        assert ((held.anomaly_map > 0) != (own.anomaly_map > 0)).any()
 
 
 def test_musc_equals_the_restatement() -> None:

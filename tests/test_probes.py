@@ -19,6 +19,7 @@ from benchmark.registry import DATASETS, DETECTORS
 from benchmark.results import RunResult, load_result
 from benchmark.scoring import Rules, score_evidence
 from benchmark.session import Summary, plan_run, run_track
+from benchmark.store import CellStore
 from benchmark.tracks import Track, load_track
 from benchmark.types import keyed_seed
 from benchmark.verify.grid import check_grid
@@ -91,6 +92,20 @@ def test_a_verifier_finds_the_same_numbers_and_misses_a_removed_probe(folder: Pa
         with pytest.raises(ResultError, match=f"{name}: not the images"):
             check_grid(Subject(folder, entries=[replace(found, probes=found.probes.drop(first))]))
     check_grid(Subject(folder, entries=[found]))
+
+
+def test_cells_say_what_the_attack_on_the_detector_spent(folder: Path) -> None:
+    store = CellStore(folder)
+    cells = [cell for cell in map(store.load, store.addresses()) if cell is not None and cell.key.get("probe")]
+    spent = {cell.key["probe"][0]: (cell.facts.get("forward"), cell.facts.get("backward")) for cell in cells}
+    assert spent == {
+        "continuous_l2": (3, 2),  # the clean images, then two steps
+        "continuous_linf": (3, 2),
+        "universal": (2, 2),  # every image is in one half, and each half learns two steps
+        "smoothing": (100, 0),
+        "leave_one_out": (None, None),
+        "support_poison": (None, None),
+    }
 
 
 def test_the_same_command_again_runs_nothing(folder: Path) -> None:

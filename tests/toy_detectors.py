@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from copy import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +54,32 @@ class NearestNeighbour(FeatureScorer):
         distance = 1 - (tokens @ self.bank.T).amax(dim=-1)
         flat = distance.flatten(1)
         return Prediction(flat.topk(max(1, flat.shape[1] // 50), dim=1).values.mean(1), distance)
+
+
+class Masked(NearestNeighbour):
+    """Patches whose first feature is below ``level`` count 0; ``held`` features, where given, decide instead."""
+
+    masked = True
+    level = -0.0125
+    held: Features | None = None
+
+    def foreground_margin(self, features: Features) -> Tensor:
+        return 40 * ((features.maps[0] - self.centre)[..., 0] - self.level)
+
+    def foreground(self, features: Features) -> Tensor:
+        return self.foreground_margin(self.held or features).detach() > 0
+
+    def with_foreground(self, features: Features) -> Masked:
+        found = copy(self)
+        found.held = features
+        return found
+
+    def score(self, features: Features) -> Prediction:
+        prediction = super().score(features)
+        assert prediction.anomaly_map is not None
+        kept = prediction.anomaly_map * self.foreground(features)
+        flat = kept.flatten(1)
+        return Prediction(flat.topk(max(1, flat.shape[1] // 50), dim=1).values.mean(1), kept)
 
 
 class Wrapped(FittedDetector):
@@ -108,9 +136,12 @@ def query(normals: int, anomalies: int, *, seed: int = 1, size: int = 32) -> Att
     return AttackBatch(images, labels, ids, masks)
 
 
-def nearest_neighbour(seed: int = 0, size: int = 32) -> NearestNeighbour:
-    """The toy detector fitted to four normal images."""
-    return NearestNeighbour(ConvExtractor(seed), textures(4, seed=7, size=size))
+N = TypeVar("N", bound=NearestNeighbour)
+
+
+def nearest_neighbour(seed: int = 0, size: int = 32, kind: type[N] = NearestNeighbour) -> N:  # type: ignore[assignment]
+    """A toy detector fitted to four normal images."""
+    return kind(ConvExtractor(seed), textures(4, seed=7, size=size))
 
 
 def two_sided_auroc(scores: Tensor, labels: Tensor) -> float:

@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # Every workflow's steps on this machine: dry_run.sh SUBMISSION_FOLDER
-# Two clones stand for the project and for a fork in which the folder was committed. Needs trustad on PATH.
+# Two clones stand for the project, without the submission, and for a fork that proposes it. Needs trustad on PATH.
 set -euo pipefail
 submission=$(realpath "$1")
 slug=$(basename "$submission")
 here=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+commit() { git -C "$1" -c user.name=dry -c user.email=dry@example.org commit --quiet --allow-empty -m "$2"; }
 git clone --quiet --no-hardlinks "$here" "$work/base"
+git -C "$work/base" rm -rq --ignore-unmatch "submissions/$slug"
+commit "$work/base" "Without $slug"
 git clone --quiet --no-hardlinks "$work/base" "$work/head"
 base_sha=$(git -C "$work/base" rev-parse HEAD)
 mkdir -p "$work/head/submissions"
-rm -rf "$work/head/submissions/$slug"
 cp -r "$submission" "$work/head/submissions/"
 rm -f "$work/head/submissions/$slug/verification.json"
 git -C "$work/head" checkout --quiet -b "add-$slug"
 git -C "$work/head" add "submissions/$slug"
-git -C "$work/head" -c user.name=dry -c user.email=dry@example.org commit --quiet --allow-empty -m "Add $slug"
+commit "$work/head" "Add $slug"
 
 cd "$work"
 mkdir -p base/submissions

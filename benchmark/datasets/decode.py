@@ -85,6 +85,8 @@ def _tiff(path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         pixels: NDArray[Any] = np.asarray(page.asarray())
+        if pixels.ndim not in (2, 3) or pixels.size == 0:
+            raise DataError(f"{path}: its first page has shape {pixels.shape}; an image has rows and columns")
         return np.moveaxis(pixels, 0, -1) if page.axes == "SYX" else pixels
 
 

@@ -35,6 +35,7 @@ class AttackCard:
         norm: ``"Linf"``; ``"L2"`` only in the continuous, unranked table.
         uses_labels: The direction depends on the true label (all but the noise controls).
         uses_masks: Needs the ground-truth mask.
+        uses_foreground: Needs a detector that masks the background (`MaskedScorer`), in the category at hand.
         full_coverage: Perturbs every query image, so that it can enter `worst_case`.
     """
 
@@ -47,6 +48,7 @@ class AttackCard:
     norm: Norm = "Linf"
     uses_labels: bool = True
     uses_masks: bool = False
+    uses_foreground: bool = False
     full_coverage: bool = True
 
 
@@ -80,7 +82,8 @@ class Target(Protocol):
 
     @property
     def fitted(self) -> FittedDetector:
-        """The detector itself, for attacks that know its inside (`MaskedScorer` ...)."""
+        """The detector of the batch, for attacks that know its inside (`MaskedScorer` ...); transductive ones leave
+        each sample out of its own references."""
         ...
 
     @property

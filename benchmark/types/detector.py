@@ -158,9 +158,17 @@ class FeatureScorer(FittedDetector):
 
 @runtime_checkable
 class MaskedScorer(Protocol):
-    """A head with a foreground mask, which `mask_flip` attacks."""
+    """A head with a foreground mask, which `mask_flip` attacks and `pgd_score_frozen_mask` holds."""
 
     masked: bool
+
+    def score(self, features: Features) -> Prediction:
+        """As in `FeatureScorer`: every image under the mask of its own features."""
+        ...
+
+    def with_foreground(self, features: Features) -> MaskedScorer:
+        """This head with the masks of these features held: image b of what it scores is masked as image b of these."""
+        ...
 
     def foreground_margin(self, features: Features) -> Tensor:
         """Signed margin [B, h, w] of the soft mask decision: > 0 where a patch counts as foreground; differentiable."""

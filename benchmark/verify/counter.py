@@ -150,7 +150,7 @@ def claimed_scores(folder: Path, claim: CounterClaim, entry: Entry) -> dict[str,
     if (folder / "perturbation.safetensors").exists():
         raise ResultError(f"{where}: perturbations need no attack; hand in one of the two")
     card = build_attack(str(claim.attack)).card
-    if card.knowledge not in REPEATED or card.uses_masks or card.norm != "Linf":
+    if card.knowledge not in REPEATED or card.uses_masks or card.uses_foreground or card.norm != "Linf":
         raise ResultError(f"{where}: the harness cannot repeat {claim.attack} by itself; hand in perturbations")
     rows = read_scores(folder / "evidence.parquet")
     result = entry.result

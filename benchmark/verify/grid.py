@@ -180,7 +180,7 @@ def _check_excuse(name: str, failure: Failure, result: RunResult) -> None:
             card.knowledge in ("surrogate", "transfer")
             or (card.knowledge == "white_box" and not flags.differentiable)
             or (card.uses_masks and not (dataset.has_masks and flags.has_map))
-            or failure.attack == "mask_flip"
+            or card.uses_foreground
         )
     if not excused:
         what = failure.attack or "the clean pass"

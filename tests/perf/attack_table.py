@@ -8,8 +8,10 @@ Measured anew on images from disk, one process a category:
     OMP_NUM_THREADS=1 python -m tests.perf.attack_table measure mvtec_ad --root ../shared/data/mvtec_ad \
         --category leather --category transistor --limit 5 --out docs/attack-table.md
 
-4 shots, seed 0. AUROC is the macro mean over the categories, ties lost; intervals are 95 % stratified bootstraps of the
-images; an ordering is judged on the images that both attacks cover. Transfer images come from AnomalyDINO.
+Measured tables come in pairs: what the detector scores, and what the surrogate head says of the same images, where
+attacks on the head are compared with one another. 4 shots, seed 0. AUROC is the macro mean over the categories, ties
+lost; intervals are 95 % stratified bootstraps of the images; an ordering is judged on the images that both attacks
+cover. Transfer images come from AnomalyDINO.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -33,14 +35,32 @@ from benchmark.statistics.bootstrap import macro_auroc_replicates, percentile_in
 from benchmark.types import Dataset
 
 EDGE, SHOTS, CHUNK = 112, 4, 8
-ZOO = tuple(f"torchattacks:{name}" for name in ("BIM", "PGD", "MIFGSM", "NIFGSM", "APGD"))
-"""torchattacks' attacks with ten gradients, as many as our heads take."""
+ONE_STEP = ("torchattacks:FGSM", "torchattacks:FFGSM")
+ZOO = tuple(
+    f"torchattacks:{name}"
+    for name in (
+        "BIM",
+        "RFGSM",
+        "PGD",
+        "TPGD",
+        "MIFGSM",
+        "NIFGSM",
+        "DIFGSM",
+        "TIFGSM",
+        "UPGD",
+        "Jitter",
+        "PIFGSM",
+        "APGD",
+    )
+)
+"""torchattacks' attacks with ten gradients, as many as ours on the head take (its APGD: eleven)."""
 ATTACKS = (
     "sign_noise",
     "uniform_noise",
     "fgsm_head",
     "pgd_head",
     "mi_fgsm_head",
+    *ONE_STEP,
     *ZOO,
     "transfer",
     "pgd_score_10",
@@ -52,6 +72,8 @@ ATTACKS = (
 )
 FIRST_ONLY = {"square_score", "pgd_score_100"}
 """Too slow for every epsilon: measured at the first one."""
+QUERIES = (10, 100, 300)
+"""Points of the query curve before the last."""
 Names = tuple[str, ...]
 ORDERINGS: tuple[tuple[Names, Names], ...] = (
     (("pgd_score",), ("transfer",)),
@@ -68,6 +90,7 @@ ORDERINGS: tuple[tuple[Names, Names], ...] = (
     (("square_score",), ("sign_noise",)),
     (("nes_score",), ("sign_noise",)),
     (("pgd_score", "pgd_score_10"), ("square_score", "nes_score")),
+    (("fgsm_head",), ONE_STEP),
     (("pgd_head", "mi_fgsm_head"), ZOO),
 )
 """(expected stronger, expected weaker); of several names the strongest one that ran counts."""
@@ -78,11 +101,12 @@ Condition = tuple[str, int]
 
 @dataclass(frozen=True)
 class Category:
-    """Labels [n] and the scores [n] of every condition; NaN where an image was not attacked."""
+    """Labels [n], scores [n] by condition (NaN where an image was not attacked), gradients an image by attack."""
 
     labels: NDArray[np.bool_]
     clean: Floats
     attacked: Mapping[Condition, Floats]
+    gradients: Mapping[str, float] = field(default_factory=dict)
 
 
 Table = Mapping[str, Category]
@@ -110,10 +134,12 @@ def lines(table: Table) -> Iterator[str]:
     clean = np.mean([auroc_value(c.clean[c.labels], c.clean[~c.labels], ties="lost") for c in table.values()])
     images = sum(c.labels.size for c in table.values())
     yield f"{len(table)} categories, {images} images; clean AUROC {clean:.3f}\n"
-    yield "| attack | " + " | ".join(f"{n}/255" for n in epsilons) + " |"
-    yield "|---|" + "---|" * len(epsilons)
+    gradients = {name: count for category in table.values() for name, count in category.gradients.items()}
+    yield "| attack | " + "gradients | " * bool(gradients) + " | ".join(f"{n}/255" for n in epsilons) + " |"
+    yield "|---|" + "---|" * (len(epsilons) + bool(gradients))
     for attack in sorted({a for a, _ in conditions}, key=lambda a: ATTACKS.index(a) if a in ATTACKS else 99):
-        yield f"| {attack} | " + " | ".join(_cell(table, (attack, n)) for n in epsilons) + " |"
+        spent = [f"{gradients.get(attack, 0):.4g}"] if gradients else []
+        yield f"| {attack} | " + " | ".join(spent + [_cell(table, (attack, n)) for n in epsilons]) + " |"
     yield "\n| expected | epsilon | AUROC difference | verdict |\n|---|---|---|---|"
     for stronger, weaker in ORDERINGS:
         for n in epsilons:
@@ -165,8 +191,12 @@ def from_evidence(path: Path) -> Table:
 # ---- measured anew ----------------------------------------------------------------------------------------------
 
 
-def measure(category: str, options: argparse.Namespace) -> Category:
-    """Fit detector, transfer source and surrogate head to one category and run every attack."""
+def measure(category: str, options: argparse.Namespace) -> tuple[Category, Category]:
+    """Fit detector, transfer source and surrogate head to one category and run every attack.
+
+    Returns:
+        What the detector scores under all attacks, and the head's logits under those that do not know the detector.
+    """
     import torch
 
     from attacks.surrogate import fit_surrogate
@@ -195,22 +225,35 @@ def measure(category: str, options: argparse.Namespace) -> Category:
         for g in chunks(episode.query, shapes, CHUNK)
     ]
 
-    def scores(name: str, epsilons: Sequence[int]) -> Floats:
-        found = []
+    def scores(name: str, epsilon: int) -> tuple[Floats, float, Floats]:
+        """Scores and logits [2, n]; gradients an image; most harmful score within so many `QUERIES` [q, n]."""
+        found, spent, curves = [], 0, []
         for batch in batches:
             fitted = source if name.startswith("transfer") else victim
-            target = BoundTarget(fitted, batch.sample_ids, surrogate=head.logit)
-            changed = perturb(build_attack(name), target, batch, epsilons)
-            found.append([victim(x.float() / 255).score.double().numpy() for x in changed])
-        return np.concatenate([np.stack(part) for part in found], axis=1)
+            target = BoundTarget(fitted, batch.sample_ids, surrogate=head.logit, record=True)
+            (changed,) = perturb(build_attack(name), target, batch, [epsilon])
+            features = victim.extractor(changed.float() / 255)
+            found.append(torch.stack([victim.score(features).score.double(), head.logit(features)]))
+            spent += target.backwards
+            if name == "square_score":  # every prediction is one query of the whole batch, after the clean one
+                harm = torch.stack([seen for _, seen in target.history]).double() * batch.direction
+                curves.append(harm.cummax(dim=0).values[list(QUERIES)] * batch.direction)
+        curve = torch.cat(curves, dim=1).numpy() if curves else np.empty((0, 0))
+        return torch.cat(found, dim=1).numpy(), spent / sum(map(len, batches)), curve
 
-    attacked: dict[Condition, Floats] = {}
+    scored: dict[Condition, Floats] = {}
+    logits: dict[Condition, Floats] = {}
+    gradients = {}
     for name in options.attack or ATTACKS:
-        epsilons = options.epsilon[:1] if name in FIRST_ONLY else options.epsilon
-        attacked |= {(name, n): row for n, row in zip(epsilons, scores(name, epsilons), strict=True)}
+        for n in options.epsilon[:1] if name in FIRST_ONLY else options.epsilon:
+            (scored[name, n], said), gradients[name], curve = scores(name, n)
+            scored |= {(f"{name}, {q} queries", n): row for q, row in zip(QUERIES, curve, strict=False)}
+            if build_attack(name).card.knowledge in ("none", "surrogate"):
+                logits[name, n] = said
         print(f"{category}: {name} done", flush=True)
     labels = torch.cat([batch.labels for batch in batches]).numpy().astype(bool)
-    return Category(labels, scores("sign_noise", [0])[0], attacked)
+    (clean, said), _, _ = scores("sign_noise", 0)
+    return Category(labels, clean, scored, gradients), Category(labels, said, logits, gradients)
 
 
 def main() -> None:
@@ -235,9 +278,13 @@ def main() -> None:
         tables = {f"{load_result(p).detector.name}, {p.stem}": from_evidence(p) for p in paths}
     else:
         with ProcessPoolExecutor(2) as pool:
-            found = pool.map(partial(measure, options=options), options.category)
-            title = f"{options.detector}@{options.backbone}, {options.dataset} ({', '.join(options.category)})"
-            tables = {title: dict(zip(options.category, found, strict=True))}
+            found = zip(*pool.map(partial(measure, options=options), options.category), strict=True)
+            kinds = (options.detector, "the surrogate head")
+            title = f"{options.backbone}, {options.dataset} ({', '.join(options.category)})"
+            tables = {
+                f"{k} on {title}": dict(zip(options.category, f, strict=True))
+                for k, f in zip(kinds, found, strict=True)
+            }
     text = "\n".join(line for title, table in tables.items() for line in (f"\n## {title}\n", *lines(table))) + "\n"
     print(text)
     if options.out:
