@@ -106,6 +106,7 @@ class _Count:
         self.work: Work = Counter()
         self.fitted: set[tuple[DetectorSpec, int, int]] = set()
         self.learnt: set[tuple[DetectorSpec, str, int]] = set()
+        self.sources: set[tuple[DetectorSpec, int | None, int | None]] = set()
 
     def whole(self) -> Work:
         for passes in streams(self.job.passes):
@@ -162,8 +163,11 @@ class _Count:
     def _clean_scores(self, spec: PassSpec) -> None:
         """A source that is not evaluated itself scores the clean images, for the share of dead gradients."""
         white = self.bench.attack(spec.attack or "").card.knowledge == "white_box"
-        if spec.source and white and (spec.source.label, spec.shots, spec.seed) not in self.job.clean:
-            self._book(spec.source, Counter(forward=1), len(self.job.query), head=True)
+        if spec.source is None or not white or (spec.source.label, spec.shots, spec.seed) in self.job.clean:
+            return
+        if (spec.source, spec.shots, spec.seed) not in self.sources:
+            self.sources.add((spec.source, spec.shots, spec.seed))
+            self._book(spec.source, Counter({"forward": 1}), len(self.job.query), head=True)
 
     def _learn(self, spec: PassSpec) -> None:
         """Fits of detectors and surrogate heads that the pass needs."""

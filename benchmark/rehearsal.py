@@ -1,4 +1,4 @@
-"""Attacks and probes on blank 8 x 8 images and detectors that only count: what they spend, without spending it.
+"""Attacks and probes on grey 8 x 8 images and detectors that only count: what they spend, without spending it.
 
 They run as they are, so a count needs no formula that could differ from them, and plug-ins need to declare nothing.
 Where work stops early (`flag_adaptive`) or turns out not to apply (no mask), the count is an upper bound.
@@ -21,7 +21,17 @@ from benchmark.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
 from benchmark.probes import run_probe
 from benchmark.runner import JobBench
 from benchmark.target import FlagModel
-from benchmark.types import AttackBatch, CategoryInfo, Detector, Features, FeatureScorer, Prediction, Sample, Support
+from benchmark.types import (
+    AttackBatch,
+    CategoryInfo,
+    Detector,
+    Features,
+    FeatureScorer,
+    FittedDetector,
+    Prediction,
+    Sample,
+    Support,
+)
 from benchmark.workbench import Workbench
 
 EDGE = 8
@@ -51,10 +61,10 @@ class Stage(JobBench):
     @torch.no_grad()
     def probe(self, cell: CellSpec) -> None:
         """Run a probe."""
-        run_probe(self, cell)
+        run_probe(self, cell, Cost())
 
     def chunks(self, samples: Sequence[Sample]) -> Iterator[Chunk]:
-        images = torch.zeros(len(samples), 3, EDGE, EDGE, dtype=torch.uint8)
+        images = torch.full((len(samples), 3, EDGE, EDGE), 128, dtype=torch.uint8)
         labels, masks = (
             torch.tensor([s.label for s in samples]),
             torch.zeros(len(samples), EDGE, EDGE, dtype=torch.bool),
@@ -98,6 +108,9 @@ class _Scorer(FeatureScorer):
     def score(self, features: Features) -> Prediction:
         return Prediction(features.pooled()[:, 0], features.maps[0][..., 0])
 
+    def with_foreground(self, features: Features) -> _Scorer:
+        return self
+
     def foreground_margin(self, features: Features) -> Tensor:
         return features.maps[0][..., 0]
 
@@ -107,12 +120,13 @@ class _Detector(Detector):
 
     def __init__(self, real: Detector, spent: Spent) -> None:
         self.card = replace(real.card, transductive=False)  # type: ignore[misc]
-        self._counter, self._spent = _Counter(real.name, spent), spent
-        self.extractor = self._counter if real.extractor is not None else None
+        self._spent = spent
+        self.stand_in = _Scorer(_Counter(real.name, spent))
+        self.extractor = self.stand_in.extractor if real.extractor is not None else None
 
     def fit(self, support: Support, *, seed: int) -> _Scorer:
         self._spent["fit"] += len(support)
-        return _Scorer(self._counter)
+        return self.stand_in
 
 
 class _Parts(Workbench):
@@ -120,16 +134,21 @@ class _Parts(Workbench):
 
     def __init__(self, real: Workbench, spent: Spent) -> None:
         super().__init__(attacks=real.attacks)
-        self._real, self._spent = real, spent
+        self._real, self._spent, self._made = real, spent, dict[DetectorSpec, _Detector]()
 
-    def detector(self, spec: DetectorSpec) -> Detector:
-        if spec not in self.detectors:
-            self.detectors[spec] = _Detector(self._real.detector(spec), self._spent)
-        return self.detectors[spec]
+    def detector(self, spec: DetectorSpec) -> _Detector:
+        if spec not in self._made:
+            self._made[spec] = _Detector(self._real.detector(spec), self._spent)
+        return self._made[spec]
 
 
 class _Fits(Fits):
-    """Blank support sets, and heads that nobody fitted."""
+    """Blank support sets, and detectors and heads that nobody fitted: those of episodes are counted elsewhere."""
+
+    parts: _Parts
+
+    def fitted(self, spec: DetectorSpec, shots: int, seed: int) -> FittedDetector:
+        return self.parts.detector(spec).stand_in
 
     def support(self, shots: int, seed: int) -> Support:  # type: ignore[override]
         return _Blank(next(e for e in self.job.episodes if (e.shots, e.seed) == (shots, seed)))
@@ -146,4 +165,4 @@ class _Blank(Support):
         self.info, self.samples = CategoryInfo("blank", "blank", "blank"), episode.support
 
     def views(self, angles: Sequence[float] = (0.0,)) -> list[list[Tensor]]:
-        return [[torch.zeros(3, EDGE, EDGE, dtype=torch.uint8) for _ in angles] for _ in self.samples]
+        return [[torch.full((3, EDGE, EDGE), 128, dtype=torch.uint8) for _ in angles] for _ in self.samples]

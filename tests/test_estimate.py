@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.cli import main
+from benchmark.cli import _run
 from benchmark.errors import WeightsError
 from benchmark.estimate import Pace, estimate, measure, work_of
 from benchmark.jobs import DetectorSpec
@@ -99,7 +99,7 @@ def test_counts_of_probes_are_those_of_the_run(
         list(run_job(job, {}))
     assert expected == dict(passed)
     # 1 + 2 shots for the grid, two leave-one-out fits of one image, two poisoned supports of two images
-    assert {n for (kind, _), n in work.items() if kind == "fit"} == {3 + 2 + 4}
+    assert work["fit", DetectorSpec("knn", "gabor")] == 3 + 2 + 4
 
 
 def test_detectors_that_share_a_backbone_share_its_passes(tmp_path: Path) -> None:
@@ -120,7 +120,11 @@ def _jobs(out: Path, *detectors: str) -> tuple[Any, Workbench]:
 
 def test_time_is_the_work_at_the_measured_pace(tmp_path: Path) -> None:
     plan, bench = planned(track(), tmp_path, "knn@gabor", "padim@gabor")
-    paces = {"knn": Pace(1.0, 0.1, 3.0, 5.0), "padim": Pace(1.0, 0.2, 3.0, 7.0)}
+    paces = {
+        "knn": Pace(1.0, 0.1, 3.0, 5.0),
+        "padim": Pace(1.0, 0.2, 3.0, 7.0),
+        "anomalydino": Pace(2.0, 1.0, 4.0, 9.0),
+    }
     asked: list[str] = []
 
     def fake(plan: Plan, bench: Workbench, spec: DetectorSpec) -> Pace:
@@ -129,7 +133,7 @@ def test_time_is_the_work_at_the_measured_pace(tmp_path: Path) -> None:
 
     found = estimate(plan, bench, fake)
     work = work_of(plan.jobs, bench)
-    assert sorted(asked) == ["knn", "padim"]
+    assert sorted(asked) == ["anomalydino", "knn", "padim"]  # the source of the transfer, too
     by_hand = sum(n * getattr(paces[spec.name], kind) for (kind, spec), n in work.items())
     assert found.seconds == pytest.approx(by_hand)
     assert found.memory is not None
@@ -162,14 +166,14 @@ def test_a_dry_run_writes_nothing_and_counts_what_is_done(
     out = tmp_path / "run"
     words = ["run", "--track", "demo", "--detector", "knn@gabor", "--category", "weave", "--limit", "2"]
     words += ["--attack", "fgsm_head", "--out", str(out)]
-    assert main([*words, "--dry-run", "--json"]) == 0
+    assert _run([*words, "--dry-run", "--json"], debug=True) == 0
     before = json.loads(capsys.readouterr().out)
     assert not out.exists()
     assert before["estimate"]["seconds"] == before["estimate"]["forward"] > 0
-    assert main([*words, "--progress", "off"]) == 0
+    assert _run([*words, "--progress", "off"], debug=True) == 0
     capsys.readouterr()
-    assert main([*words, "--dry-run", "--json"]) == 0
+    assert _run([*words, "--dry-run", "--json"], debug=True) == 0
     after = json.loads(capsys.readouterr().out)
     assert (after["missing"], after["done"], after["estimate"]["forward"]) == (0, before["missing"], 0)
-    assert main([*words, "--dry-run"]) == 0
+    assert _run([*words, "--dry-run"], debug=True) == 0
     assert "at most 0 images forward and 0 backward" in capsys.readouterr().out
