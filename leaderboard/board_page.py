@@ -8,7 +8,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from leaderboard.charts import CostPoint, dumbbell
-from leaderboard.columns import COLUMNS, Column
+from leaderboard.columns import BY_KEY, COLUMNS, Column
 from leaderboard.ranks import Rank, order, ranks
 from leaderboard.record import SCALE, Cell
 from leaderboard.table import TableRow, TrackTable, View
@@ -85,10 +85,9 @@ def _shown_row(
 
 
 def _costs(table: TrackTable, view: View, robust: list[Cell], found: list[Rank]) -> tuple[CostPoint, ...]:
-    seconds = next(c for c in COLUMNS if c.key == "seconds")
     points = []
     for row, cell, rank in zip(table.rows, robust, found, strict=True):
-        _, cost = plain_cell(seconds, row, table.present(view.dataset, row))
+        _, cost = plain_cell(BY_KEY["milliseconds"], row, table.present(view.dataset, row))
         if cell.value is not None and isinstance(cost, float):
             low, high = (None if q is None else q / SCALE for q in (cell.low, cell.high))
             points.append(CostPoint(row.label, row.slug, cost, cell.value / SCALE, low, high, rank.rank is not None))

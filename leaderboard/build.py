@@ -90,6 +90,7 @@ def _generator_digest(edition: str) -> str:
     """Digest of everything but the submissions that a page depends on."""
     files = sorted(p for p in HERE.glob("*") if p.suffix in {".py", ".toml"})
     files += sorted((HERE / "templates").iterdir()) + sorted((HERE.parent / "benchmark").glob("*.py"))
+    files.append(HERE.parent / "attacks" / "cards.py")
     contents = [[p.name, digest_file(p)] for p in files if p.is_file()]
     return digest_json([edition, contents, version("jinja2"), version("markupsafe")])
 

@@ -12,6 +12,9 @@ from leaderboard.record import SCALE
 from leaderboard.svg import Frame, figure, marker, number, path, place_labels, spread, tag, text
 
 NAMED = 40
+STYLES = 8
+INK = STYLES
+"""The style of the line that matters most."""
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 QUARTER_LABELS = ("0", ".25", ".5", ".75", "1")
 
@@ -28,36 +31,43 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A named curve; ``style`` chooses colour, dash and marker."""
+    """A named curve; ``style`` chooses colour, dash and marker, ``band`` draws its intervals."""
 
     name: str
     points: tuple[Point, ...]
     style: int
+    band: bool = False
+
+    @property
+    def css(self) -> str:
+        """Its class in site.css."""
+        return "ink" if self.style == INK else f"s{self.style % STYLES}"
 
 
-def curves(title: str, series: Sequence[Series], levels: Sequence[int], *, y_title: str = "AUROC") -> Markup:
-    """Curves over budgets: level 0 is clean, then grey levels at equal spacing; names stand at the line ends."""
-    width, height = 600, 330
+def curves(title: str, series: Sequence[Series], levels: Sequence[int], *, width: int = 460) -> Markup:
+    """Curves over budgets: level 0 is clean, then grey levels at equal spacing; names stand on the right."""
+    height = 300
     slots = {level: float(i) for i, level in enumerate(levels)}
-    label_width = 9 + 7.0 * max((len(s.name) for s in series), default=0)
-    frame = Frame(42, 34, width - min(label_width, 200), height - 48, (0.0, max(len(levels) - 1.0, 1.0)), (0.0, 1.0))
+    label_width = 14 + 7.5 * max((len(s.name) for s in series), default=0)
+    frame = Frame(42, 34, width - min(label_width, 240), height - 48, (0.0, max(len(levels) - 1.0, 1.0)), (0.0, 1.0))
     ticks = ["clean" if level == 0 else f"{level}" for level in levels]
     body = [
-        frame.y_axis(QUARTERS, QUARTER_LABELS, y_title),
+        frame.y_axis(QUARTERS, QUARTER_LABELS, "AUROC"),
         frame.x_axis(list(slots.values()), ticks, "budget ε in grey levels (n/255)"),
         tag("line", x1=frame.left, x2=frame.right, y1=frame.y(0.5), y2=frame.y(0.5), class_="chance"),
     ]
     drawn = [s for s in series if s.points]
     ends = spread([frame.y(s.points[-1].value) for s in drawn], frame.top, frame.bottom)
     for s, end in zip(drawn, ends, strict=True):
-        body.append(_curve(frame, s, slots, levels))
         last = s.points[-1]
-        body.append(text(s.name, frame.x(slots[int(last.x)]) + 9, end + 4, class_=f"name s{s.style % 8}"))
+        leader = [(frame.x(slots[int(last.x)]), frame.y(last.value)), (frame.right + 8, end)]
+        body += [path(leader, class_=f"leader {s.css}"), _curve(frame, s, slots)]
+        body.append(text(s.name, frame.right + 11, end + 4, class_=f"name {s.css}"))
     return figure(title, _in_words(drawn), width, height, *body, kind="curves")
 
 
-def _curve(frame: Frame, s: Series, slots: dict[int, float], levels: Sequence[int]) -> Markup:
-    style = f"s{s.style % 8}"
+def _curve(frame: Frame, s: Series, slots: dict[int, float]) -> Markup:
+    style = s.css
     xs = [frame.x(slots[int(p.x)]) for p in s.points]
     band = [
         (x, frame.y(p.low), frame.y(p.high))
@@ -65,7 +75,7 @@ def _curve(frame: Frame, s: Series, slots: dict[int, float], levels: Sequence[in
         if p.low is not None and p.high is not None
     ]
     parts = []
-    if len(band) > 1:
+    if s.band and len(band) > 1:
         outline = [(x, low) for x, low, _ in band] + [(x, high) for x, _, high in reversed(band)]
         parts.append(path(outline, class_=f"band {style}", close=True))
     parts.append(path([(x, frame.y(p.value)) for x, p in zip(xs, s.points, strict=True)], class_=f"line {style}"))
@@ -105,9 +115,9 @@ def reliability(title: str, bins: Sequence[tuple[float, float, int]], style: str
     return figure(title, f"{len(bins)} bins; largest gap {gap:.2f}.", width, height, *body, kind="reliability")
 
 
-def histogram(title: str, clean: Sequence[int], attacked: Sequence[int]) -> Markup:
+def histogram(title: str, clean: Sequence[int], attacked: Sequence[int], size: tuple[int, int]) -> Markup:
     """Two entropy histograms as step outlines over equal bins of [0, ln 2], each scaled to its own total."""
-    width, height = 560, 230
+    width, height = size
     shares = [[c / max(sum(counts), 1) for c in counts] for counts in (clean, attacked)]
     top = max((max(s) for s in shares if s), default=1.0) or 1.0
     frame = Frame(42, 30, width - 14, height - 46, (0.0, math.log(2)), (0.0, top * 1.05))
@@ -141,11 +151,11 @@ def _histogram_words(clean: Sequence[int], attacked: Sequence[int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CostPoint:
-    """A detector in the cost scatter: seconds per image, R and its interval."""
+    """A detector in the cost scatter: milliseconds per pass, R and its interval."""
 
     name: str
     slug: str
-    seconds: float
+    milliseconds: float
     value: float
     low: float | None
     high: float | None
@@ -153,28 +163,36 @@ class CostPoint:
 
 
 def scatter(title: str, points: Sequence[CostPoint], href: str) -> Markup:
-    """Robust score over seconds per image (log scale); hollow points are not ranked. Names link to detector pages."""
-    width, height = 1180, 380
-    usable = [p for p in points if p.seconds > 0]
+    """Robust score over milliseconds per pass (log scale); hollow = not ranked. Names link to detector pages."""
+    width, height = 900, 400
+    usable = [p for p in points if p.milliseconds > 0]
     if not usable:
         return figure(title, "Nothing measured.", width, 60, text("Nothing measured.", 20, 34), kind="scatter")
-    low = math.floor(math.log10(min(p.seconds for p in usable)) * 2) / 2
-    high = max(math.ceil(math.log10(max(p.seconds for p in usable)) * 2) / 2, low + 0.5)
-    top = min(1.0, math.ceil(max((p.high or p.value) for p in usable) * 5 + 0.25) / 5)
-    frame = Frame(42, 34, width - 120, height - 48, (low, high), (0.0, top))
-    ticks = [low + i / 2 for i in range(round((high - low) * 2) + 1)]
-    rows = [round(i * 0.2, 1) for i in range(round(top * 5) + 1)]
+    ticks = _decades(min(p.milliseconds for p in usable), max(p.milliseconds for p in usable))
+    top = min(1.0, math.ceil(max((p.high or p.value) for p in usable) * 10 + 0.25) / 10)
+    step = 1 if top <= 0.5 else 2
+    frame = Frame(42, 34, width - 16, height - 48, (math.log10(ticks[0]), math.log10(ticks[-1])), (0.0, top))
+    rows = [i / 10 for i in range(0, round(top * 10) + 1, step)]
     body = [
         frame.y_axis(rows, [f"{r:.1f}" for r in rows], "robust score R"),
-        frame.x_axis(ticks, [f"{10**t:.2g}" for t in ticks], "seconds per image (log scale)"),
+        frame.x_axis([math.log10(t) for t in ticks], [f"{t:g}" for t in ticks], "milliseconds per pass (log scale)"),
     ]
     ordered = sorted(usable, key=lambda p: (-p.value, p.slug))
-    places = [(frame.x(math.log10(p.seconds)), frame.y(p.value)) for p in ordered]
-    labels = place_labels(places, [p.name for p in ordered]) if len(ordered) <= NAMED else {}
+    places = [(frame.x(math.log10(p.milliseconds)), frame.y(p.value)) for p in ordered]
+    labels = place_labels(places, [p.name for p in ordered], frame.right) if len(ordered) <= NAMED else {}
     for i, p in enumerate(ordered):
         body.append(_cost_point(p, places[i], frame, f"{href}{p.slug}.html", labels.get(i)))
-    words = "; ".join(f"{p.name}: R {p.value:.3f} at {p.seconds:.3g} s" for p in ordered[:NAMED])
+    words = "; ".join(f"{p.name}: R {p.value:.3f} at {p.milliseconds:.3g} ms" for p in ordered[:NAMED])
     return figure(title, words + ".", width, height, *body, kind="scatter", role="group")
+
+
+def _decades(least: float, most: float) -> list[float]:
+    """1, 2, 5, 10, ... from at most ``least`` to at least ``most``, two at the least."""
+    first, last = math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1
+    steps = [m * 10.0**k for k in range(first, last) for m in (1, 2, 5)]
+    start = max(i for i, s in enumerate(steps) if s <= least)
+    stop = next(i for i, s in enumerate(steps) if s >= most and i > start)
+    return steps[start : stop + 1]
 
 
 def _cost_point(
@@ -182,7 +200,7 @@ def _cost_point(
 ) -> Markup:
     x, y = at
     style = "dot s0" if p.ranked else "dot s0 hollow"
-    tip = f"{p.name}: R {p.value:.3f}, {p.seconds:.3g} s per image" + ("" if p.ranked else ", not ranked")
+    tip = f"{p.name}: R {p.value:.3f}, {p.milliseconds:.3g} ms per pass" + ("" if p.ranked else ", not ranked")
     parts = [marker(0, x, y, tip, class_=style, size=5.0)]
     if p.low is not None and p.high is not None:
         parts.insert(0, tag("line", x1=x, x2=x, y1=frame.y(p.low), y2=frame.y(p.high), class_="whisker s0"))

@@ -8,11 +8,13 @@ from statistics import fmean
 
 from markupsafe import Markup
 
+from leaderboard.attack_kinds import KINDS, AttackText, attack_text, kind
 from leaderboard.charts import Point, Series, curves
 from leaderboard.columns import BY_KEY
 from leaderboard.ranks import Rank, order, ranks
 from leaderboard.record import CLEAN, SCALE, WORST_CASE, AttackRecord, Cell, Condition, DatasetRecord, quantum
 from leaderboard.table import HEADLINE_LEVEL, TableRow, TrackTable, View
+from leaderboard.words import attack_title
 
 LINES = 8
 
@@ -145,7 +147,7 @@ class AttackTrack:
     view: View
     heads: tuple[str, ...]
     rows: tuple[LevelRow, ...]
-    chart: Markup
+    chart: Markup | None
     drop: int | None
 
 
@@ -155,24 +157,29 @@ class AttackPage:
 
     name: str
     title: str
+    kind: str
     info: AttackRecord | None
+    text: AttackText
     tracks: tuple[AttackTrack, ...]
 
 
 def attack_pages(tables: Sequence[TrackTable]) -> list[AttackPage]:
-    """One page per attack, the worst case first."""
+    """One page per attack: the worst case, attacks, controls, corruptions."""
     found: dict[str, list[AttackTrack]] = {}
     info: dict[str, AttackRecord] = {}
+    kinds: dict[str, str] = {}
     for table in tables:
-        for row in table.rows:
-            for dataset in row.datasets.values():
-                info.update({a.name: a for a in dataset.attacks if a.name not in info})
-        if table.rows:
-            shots = table.default_view.shots
-            for name in dict.fromkeys(c.attack for c in table.conditions(shots) if c.attack):
+        info = table.attacks | info
+        first = {c.attack: c for c in reversed(table.conditions(table.default_view.shots))} if table.rows else {}
+        for name, condition in first.items():
+            if name is not None:
+                kinds.setdefault(name, kind(condition, info.get(name)))
                 found.setdefault(name, []).append(_attack_track(table, name))
-    names = sorted(found, key=lambda n: (n != WORST_CASE, n))
-    return [AttackPage(n, "Worst case" if n == WORST_CASE else n, info.get(n), tuple(found[n])) for n in names]
+    order = list(KINDS)
+    return [
+        AttackPage(n, attack_title(n), kinds[n], info.get(n), attack_text(n), tuple(found[n]))
+        for n in sorted(found, key=lambda n: (order.index(kinds[n]), n))
+    ]
 
 
 def _attack_track(table: TrackTable, name: str) -> AttackTrack:
@@ -188,8 +195,9 @@ def _attack_track(table: TrackTable, name: str) -> AttackTrack:
         for clean, left in ((c[0].value, c[nearest].value) for c in cells)
         if clean is not None and left is not None
     ]
-    heads = ("clean", *(c.epsilon or "" for c in conditions))
-    chart = _attack_chart(f"{name}, {table.title}", rows, [0, *levels])
+    heads = ("clean", *("corrupted" if c.natural else c.epsilon or "" for c in conditions))
+    natural = any(c.natural for c in conditions)
+    chart = None if natural else _attack_chart(f"{name}, {table.title}", rows, [0, *levels])
     return AttackTrack(table, default, heads, rows, chart, round(fmean(drops)) if drops else None)
 
 
@@ -204,7 +212,7 @@ def _attack_chart(title: str, rows: Sequence[LevelRow], levels: Sequence[int]) -
     if rest:
         means = tuple(_mean([row.cells[i] for row in rest]) for i in range(len(levels)))
         series.append(_series(f"mean of {len(rest)} others", means, levels, LINES - 1))
-    return curves(title, [s for s in series if s.points], levels)
+    return curves(title, [s for s in series if s.points], levels, width=620)
 
 
 def _mean(cells: Sequence[Cell]) -> Cell:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from markupsafe import Markup, escape
 
-from benchmark.result_rows import NO_BUDGET, EntropyHistogram, MetricValue, Reliability
+from benchmark.result_rows import NO_BUDGET, MetricValue
 from benchmark.results import RunResult
-from leaderboard.beside import BesideRow, corruptions, experiments
-from leaderboard.charts import Point, Series, curves, histogram, reliability
+from leaderboard.beside import CorruptionTable, Experiment, cell_of, corruption_table, experiments
+from leaderboard.charts import INK, Point, Series, curves
 from leaderboard.read import Entry
-from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, Record, quantum
-from leaderboard.table import HEADLINE_LEVEL
+from leaderboard.record import SCALE, WORST_CASE, Cell, Condition, DatasetRecord, Record
+from leaderboard.uncertainty import Chart, Uncertainty, uncertainty
 from leaderboard.words import DASH, GOALS, attack_name, condition_words, score, shots_words
-
-Diagram = TypeVar("Diagram", Reliability, EntropyHistogram)
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A drawn chart with its caption."""
-
-    title: str
-    note: str
-    svg: Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,53 +42,45 @@ class Section:
     """One result file on the page."""
 
     result: RunResult
-    file: str
-    sha256: str
+    reduced: DatasetRecord
     headline: tuple[tuple[str, Cell, str], ...]
     curves: tuple[Chart, ...]
-    reliability: tuple[Chart, ...]
-    entropy: tuple[Chart, ...]
+    uncertainty: Uncertainty
     heat_heads: tuple[str, ...]
     heat: tuple[HeatRow, ...]
-    corruptions: tuple[BesideRow, ...]
-    experiments: tuple[BesideRow, ...]
+    corruptions: CorruptionTable
+    experiments: tuple[Experiment, ...]
     numbers: tuple[NumberTable, ...]
 
 
 def detector_sections(entry: Entry, record: Record) -> tuple[Section, ...]:
     """One section per result file."""
-    ranked = {d.file: d.ranked_shots for track in record.tracks for d in track.datasets}
-    return tuple(_section(e.result, e.file, e.sha256, ranked.get(e.file)) for e in entry.results)
+    reduced = {d.file: d for track in record.tracks for d in track.datasets}
+    return tuple(_section(e.result, reduced[e.file]) for e in entry.results)
 
 
-def _section(result: RunResult, file: str, sha256: str, ranked: int | None) -> Section:
-    shots = ranked if ranked is not None else max((v.shots for v in result.values), default=0)
+def _section(result: RunResult, reduced: DatasetRecord) -> Section:
+    shots = (
+        reduced.ranked_shots if reduced.ranked_shots is not None else max((v.shots for v in result.values), default=0)
+    )
     whole = [v for v in result.values if v.category is None]
     heads, heat = _heat(result, shots)
+    corruptions = corruption_table(whole, shots)
     return Section(
         result=result,
-        file=file,
-        sha256=sha256,
-        headline=_headline(result, shots),
+        reduced=reduced,
+        headline=_headline(result, shots, corruptions),
         curves=tuple(_curves(whole, shots)),
-        reliability=tuple(_reliability(result, shots)),
-        entropy=tuple(_entropy(result, shots)),
+        uncertainty=uncertainty(result, shots),
         heat_heads=heads,
         heat=heat,
-        corruptions=tuple(corruptions(whole, shots)),
+        corruptions=corruptions,
         experiments=tuple(experiments(result.probes)),
         numbers=tuple(_numbers(whole)),
     )
 
 
-def cell_of(value: MetricValue | None) -> Cell:
-    """A stored value as a cell."""
-    if value is None:
-        return Cell(None, note="not measured")
-    return Cell(quantum(value.value), quantum(value.low), quantum(value.high), value.reason, value.n)
-
-
-def _headline(result: RunResult, shots: int) -> tuple[tuple[str, Cell, str], ...]:
+def _headline(result: RunResult, shots: int, corruptions: CorruptionTable) -> tuple[tuple[str, Cell, str], ...]:
     worst = {"attack": WORST_CASE, "goal": "two_sided"}
     robust = next((v for v in result.values if v.metric == "robust_score" and v.category is None), None)
     return (
@@ -110,72 +90,41 @@ def _headline(result: RunResult, shots: int) -> tuple[tuple[str, Cell, str], ...
         ("ECE raw", cell_of(result.find("ece_minmax", shots=shots)), "ece_raw"),
         ("ECE after Platt", cell_of(result.find("ece", shots=shots)), "ece"),
         ("AUPRO", cell_of(result.find("aupro", shots=shots)), "aupro"),
+        ("Corruptions", corruptions.mean, "corruptions"),
     )
 
 
 def _curves(values: list[MetricValue], shots: int) -> Iterable[Chart]:
-    """One chart per goal: a line per attack, all starting from the clean AUROC."""
+    """One chart per goal: a line per attack that covers all images, all starting from the clean AUROC."""
     clean = next((v for v in values if v.metric == "auroc" and v.attack is None and v.shots == shots), None)
-    names = sorted({v.attack for v in values if v.attack}, key=lambda a: (a != WORST_CASE, a))
+    start = [_point(clean, None)] if clean and clean.value is not None else []
+    budgeted = [v for v in values if v.epsilon and v.epsilon != NO_BUDGET and v.shots == shots]
     for goal, title in GOALS.items():
         metrics = ("auroc_robust",) if goal == "two_sided" else ("auroc", "auroc_robust")
-        budgeted = [v for v in values if v.epsilon and v.epsilon != NO_BUDGET and v.shots == shots]
         rows = [v for v in budgeted if v.goal == goal and v.metric in metrics]
-        series = []
-        for style, name in enumerate(names):
-            points = [_point(v, v.epsilon) for v in rows if v.attack == name and v.value is not None]
-            if points:
-                start = [_point(clean, None)] if clean and clean.value is not None else []
-                ordered = tuple(start + sorted(points, key=lambda p: p.x))
-                series.append(Series(attack_name(Condition(name, goal, None)), ordered, style))
+        images = max((v.n for v in rows), default=0)
+        lines: dict[str, list[Point]] = {}
+        for v in rows:
+            if v.value is not None and v.n == images:
+                lines.setdefault(v.attack or "", []).append(_point(v, v.epsilon))
+        series = [
+            Series(attack_name(Condition(name, goal, None)), tuple(start + sorted(points, key=lambda p: p.x)), style)
+            for style, (name, points) in enumerate(sorted(lines.items()))
+            if name != WORST_CASE
+        ]
+        if WORST_CASE in lines:
+            points = tuple(start + sorted(lines[WORST_CASE], key=lambda p: p.x))
+            series.append(Series("worst case", points, INK, band=True))
         if series:
             levels = sorted({int(p.x) for s in series for p in s.points})
-            note = f"{shots_words(shots)}; bands are 95 % intervals; dotted line: chance"
-            yield Chart(f"AUROC under attack, {title}", note, curves(f"AUROC under attack, {title}", series, levels))
+            words = "; band: 95 % interval of the worst case" if WORST_CASE in lines else ""
+            svg = curves(f"AUROC under attack, {title}", series, levels)
+            yield Chart(f"AUROC under attack, {title}", f"{shots_words(shots)}; attacks on all images{words}", svg)
 
 
 def _point(value: MetricValue, epsilon: str | None) -> Point:
     level = int(epsilon.split("/")[0]) if epsilon else 0
     return Point(float(level), value.value or 0.0, value.low, value.high)
-
-
-CALIBRATORS = {
-    "minmax": "raw (min-max)",
-    "platt": "Platt",
-    "temperature": "temperature",
-    "isotonic": "isotonic",
-    "beta": "beta",
-}
-
-
-def _reliability(result: RunResult, shots: int) -> Iterable[Chart]:
-    for diagram in _headline_level(result.reliability, shots):
-        where = condition_words(Condition(diagram.attack, "two_sided", diagram.epsilon)) if diagram.attack else "clean"
-        title = (
-            f"{CALIBRATORS.get(diagram.calibrator, diagram.calibrator)}, {'attacked' if diagram.attack else 'clean'}"
-        )
-        bins = [(b.predicted, b.observed, b.count) for b in diagram.bins]
-        svg = reliability(f"Reliability: {title}", bins, "attacked" if diagram.attack else "clean")
-        yield Chart(title, where, svg)
-
-
-def _headline_level(diagrams: Sequence[Diagram], shots: int) -> list[Diagram]:
-    """Clean diagrams and, of every attack (corruptions are none), those at the budget nearest to the headline one."""
-    mine = [d for d in diagrams if d.shots == shots and d.epsilon != NO_BUDGET]
-    distance = [abs(_level(d.epsilon) - HEADLINE_LEVEL) if d.epsilon else 0 for d in mine]
-    nearest: dict[str | None, int] = {}
-    for diagram, far in zip(mine, distance, strict=True):
-        nearest[diagram.attack] = min(far, nearest.get(diagram.attack, far))
-    return [d for d, far in zip(mine, distance, strict=True) if far == nearest[d.attack]]
-
-
-def _entropy(result: RunResult, shots: int) -> Iterable[Chart]:
-    rows = _headline_level(result.entropy, shots)
-    clean = next((h.counts for h in rows if h.attack is None), ())
-    for attacked in (h for h in rows if h.attack is not None):
-        where = condition_words(Condition(attacked.attack, "two_sided", attacked.epsilon))
-        svg = histogram(f"Predictive entropy, clean and {where}", clean, attacked.counts)
-        yield Chart("Predictive entropy, clean and attacked", where, svg)
 
 
 def _heat(result: RunResult, shots: int) -> tuple[tuple[str, ...], tuple[HeatRow, ...]]:

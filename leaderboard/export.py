@@ -148,14 +148,16 @@ def latex_text(text: str) -> str:
 
 
 def to_latex(sheet: Sheet) -> str:
-    """A booktabs table; needs ``\\usepackage{booktabs}``."""
+    """A booktabs table, shrunk to the text's width; needs ``\\usepackage{booktabs,graphicx}``."""
     align = "".join("l" if column.kind == "text" else "r" for column in sheet.columns)
     head = " & ".join(latex_text(column.label) for column in sheet.columns)
     rows = "".join(" & ".join(_latex_cell(cell) for cell in row) + " \\\\\n" for row in sheet.rows)
     caption = latex_text(f"TrustAD, {sheet.track}: {sheet.view}. Brackets: 95 % intervals.")
     return (
-        f"\\begin{{table}}\n\\centering\\small\n\\caption{{{caption}}}\n\\begin{{tabular}}{{{align}}}\n\\toprule\n"
-        f"{head} \\\\\n\\midrule\n{rows}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+        "% \\usepackage{booktabs,graphicx}\n"
+        f"\\begin{{table*}}\n\\centering\n\\caption{{{caption}}}\n\\resizebox{{\\textwidth}}{{!}}{{%\n"
+        f"\\begin{{tabular}}{{{align}}}\n\\toprule\n{head} \\\\\n\\midrule\n{rows}\\bottomrule\n"
+        "\\end{tabular}}\n\\end{table*}\n"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from benchmark.result_rows import MetricValue, Strict
+from benchmark.result_rows import NO_BUDGET, MetricValue, Strict
 from benchmark.results import RunResult
 from benchmark.submission import LADDER, CounterRecord, Step, Submission, Verification
 from leaderboard.columns import SHOWN_METRICS
@@ -29,6 +29,11 @@ class Condition(NamedTuple):
     def level(self) -> int:
         """The budget in grey levels; 0 = clean."""
         return int(self.epsilon.split("/")[0]) if self.epsilon else 0
+
+    @property
+    def natural(self) -> bool:
+        """Whether this is a natural corruption: no attack, no budget."""
+        return self.epsilon == NO_BUDGET
 
 
 CLEAN = Condition(None, None, None)
@@ -116,6 +121,7 @@ class DatasetRecord(Strict):
     categories: tuple[CategoryRecord, ...]
     attacks: tuple[AttackRecord, ...]
     seconds_per_image: float | None
+    seconds_per_pass: float | None
     peak_memory_bytes: int
     finished: str
 
@@ -226,6 +232,7 @@ def dataset_record(result: RunResult, file: str, sha256: str, claims: tuple[Coun
             for a in result.attacks
         ),
         seconds_per_image=result.timing.seconds_per_image,
+        seconds_per_pass=_seconds_per_pass(result),
         peak_memory_bytes=result.timing.peak_memory_bytes,
         finished=result.timing.finished,
     )
@@ -233,6 +240,25 @@ def dataset_record(result: RunResult, file: str, sha256: str, claims: tuple[Coun
 
 def _row(v: MetricValue) -> Row:
     return (v.metric, v.shots, v.attack, v.goal, v.epsilon, v.value, v.low, v.high, v.n, v.reason)
+
+
+def _seconds_per_pass(result: RunResult) -> float | None:
+    """Wall seconds of one forward or backward pass of one image, over the white-box attacks on all images.
+
+    The clean pass would not do: detectors with one backbone that were run together share its features and their time.
+    """
+    seeds = {(s.shots, s.seed) for c in result.dataset.categories for s in c.supports}
+    seconds = passes = 0.0
+    for attack in result.attacks:
+        if attack.knowledge == "white_box" and attack.full_coverage and attack.name in result.timing.passes:
+            images = sum(
+                v.n * max(1, sum(shots == v.shots for shots, _ in seeds))
+                for v in result.values
+                if (v.metric, v.attack, v.goal, v.category) == ("auroc_robust", attack.name, "two_sided", None)
+            )
+            seconds += result.timing.passes[attack.name]
+            passes += images * (attack.forward_passes + attack.backward_passes)
+    return seconds / passes if seconds and passes else None
 
 
 def _budgets(result: RunResult, ranked: int | None) -> Iterator[BudgetRecord]:

@@ -9,10 +9,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from leaderboard import words
+from leaderboard.attack_kinds import KINDS
 from leaderboard.charts import scatter
 from leaderboard.columns import COLUMNS
 from leaderboard.detector_page import heat
 from leaderboard.record import quantum
+from leaderboard.reported import metrics_of
 
 HERE = Path(__file__).parent
 POLICY = (
@@ -50,6 +52,9 @@ def environment() -> Environment:
     )
     env.globals.update(
         POLICY=POLICY,
+        BADGES=words.BADGES,
+        KINDS=KINDS,
+        metrics_of=metrics_of,
         DASH=words.DASH,
         GOALS=words.GOALS,
         STEPS=words.STEPS,

@@ -52,18 +52,29 @@ class _File(Strict):
     blocks: tuple[ReportedBlock, ...]
 
 
+METRICS = ("auroc", "average_precision", "f1_max", "pixel_auroc", "pixel_f1_max", "aupro")
+"""The order of the columns; other metrics follow by name."""
+
+
 @dataclass(frozen=True, slots=True)
-class ReportedRow:
+class Figure:
     """A reported figure and the row of the board that measured the same, if any."""
 
-    dataset: str
-    metric: str
-    shots: str
     reported: str
-    provenance: str
     measured: str
     slug: str
     difference: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRow:
+    """All figures of one method on one data set at one support size, by metric."""
+
+    label: str
+    dataset: str
+    shots: str
+    provenance: str
+    figures: dict[str, Figure]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,17 @@ class ReportedTable:
     url: str
     note: str
     rows: tuple[ReportedRow, ...]
+
+    @property
+    def measured(self) -> bool:
+        """Whether the board has any of its figures."""
+        return any(figure.slug for row in self.rows for figure in row.figures.values())
+
+
+def metrics_of(rows: Sequence[ReportedRow]) -> list[str]:
+    """Metrics of which any row has a figure, in the order of the columns."""
+    found = {metric for row in rows for metric in row.figures}
+    return [m for m in METRICS if m in found] + sorted(found - set(METRICS))
 
 
 def load_reported() -> _File:
@@ -100,15 +122,17 @@ def reported_tables(tables: Sequence[TrackTable]) -> list[ReportedTable]:
 
 
 def _rows(block: ReportedBlock, table: TrackTable | None) -> Iterator[ReportedRow]:
-    for value in block.values:
-        printed = f"{value.percent / 100:.3f}" + (f" ± {value.spread / 100:.3f}" if value.spread is not None else "")
-        slug, cell = _measured(block, value, table)
-        reported = quantum(value.percent / 100)
-        difference = DASH if cell.value is None or reported is None else score(cell.value - reported)
-        shots = shots_words(value.shots)
-        yield ReportedRow(
-            block.dataset, value.metric, shots, printed, block.provenance, score(cell.value), slug, difference
-        )
+    for shots in dict.fromkeys(value.shots for value in block.values):
+        figures = {value.metric: _figure(block, value, table) for value in block.values if value.shots == shots}
+        yield ReportedRow(block.label, block.dataset, shots_words(shots), block.provenance, figures)
+
+
+def _figure(block: ReportedBlock, value: ReportedValue, table: TrackTable | None) -> Figure:
+    printed = f"{value.percent / 100:.3f}" + (f" ± {value.spread / 100:.3f}" if value.spread is not None else "")
+    slug, cell = _measured(block, value, table)
+    reported = quantum(value.percent / 100)
+    difference = DASH if cell.value is None or reported is None else score(cell.value - reported)
+    return Figure(printed, score(cell.value), slug, difference)
 
 
 def _measured(block: ReportedBlock, value: ReportedValue, table: TrackTable | None) -> tuple[str, Cell]:

@@ -17,12 +17,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from benchmark.jsonio import canonical_json
+from benchmark.result_rows import NO_BUDGET
 from benchmark.submission import Submission
+from leaderboard.attack_kinds import KINDS, kind
 from leaderboard.columns import COLUMNS, Column
 from leaderboard.ranks import order, ranks, replicates, unranked
 from leaderboard.record import CLEAN, Cell
 from leaderboard.table import ABSENT, ALL, TableRow, TrackTable, View
-from leaderboard.words import GOALS, STEPS, attack_name, file_name, plain_cell, traits
+from leaderboard.words import GOALS, STEPS, attack_title, file_name, plain_cell, traits
 
 
 def shard_files(table: TrackTable) -> Iterator[tuple[str, str]]:
@@ -55,7 +57,9 @@ def base_payload(table: TrackTable) -> dict[str, Any]:
         "views": {n: table.dataset_title(n) for n in table.views},
         "shots": {str(k): _conditions(table, k) for k in table.shots},
         "ranked_shots": table.ranked_shots,
-        "attacks": {a: {"file": file_name(a), "title": attack_name(c)} for a, c in _attacks(table).items()},
+        "attacks": _attacks(table),
+        "kinds": [[key, words.split(":")[0]] for key, words in KINDS.items()],
+        "no_budget": NO_BUDGET,
         "goals": GOALS,
         "default": {
             "dataset": view.dataset,
@@ -74,7 +78,11 @@ def _title(table: TrackTable, dataset: str) -> str:
 
 
 def _attacks(table: TrackTable) -> dict[str, Any]:
-    return {c.attack: c for shots in table.shots for c in table.conditions(shots) if c.attack}
+    found = {c.attack: c for shots in table.shots for c in table.conditions(shots) if c.attack}
+    return {
+        name: {"file": file_name(name), "title": attack_title(name), "kind": kind(c, table.attacks.get(name))}
+        for name, c in found.items()
+    }
 
 
 def _conditions(table: TrackTable, shots: int) -> list[list[str | None]]:

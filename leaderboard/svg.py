@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-LABEL_HEIGHT = 13.0
+LABEL_HEIGHT = 15.0
 
 
 def tag(name: str, *children: Markup | str, **attributes: str | float | int | None) -> Markup:
@@ -115,8 +115,10 @@ class Frame:
         return Markup("").join([base, *words, heading])
 
 
-def place_labels(points: Sequence[tuple[float, float]], names: Sequence[str]) -> dict[int, tuple[float, float, str]]:
-    """(x, y, anchor) of a label per point, by the first of eight places that touches no label or point; else none."""
+def place_labels(
+    points: Sequence[tuple[float, float]], names: Sequence[str], right: float
+) -> dict[int, tuple[float, float, str]]:
+    """(x, y, anchor) of a label per point, by the first of eight places that touches nothing and ends at ``right``."""
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
     found: dict[int, tuple[float, float, str]] = {}
     for i, ((x, y), name) in enumerate(zip(points, names, strict=True)):
@@ -127,7 +129,7 @@ def place_labels(points: Sequence[tuple[float, float]], names: Sequence[str]) ->
         for left, base, anchor in sides:
             start = left - length * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor]
             box = (start, base - 10, start + length, base + 3)
-            if not any(_overlap(box, other) for j, other in enumerate(taken) if j != i):
+            if box[2] <= right and not any(_overlap(box, other) for j, other in enumerate(taken) if j != i):
                 found[i] = (left, base, anchor)
                 taken.append(box)
                 break

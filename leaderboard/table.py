@@ -9,7 +9,17 @@ from functools import cached_property
 from benchmark.metrics.outcome import Floats
 from leaderboard.columns import BY_KEY, Column
 from leaderboard.means import mean_cell, robust_mean, robust_replicates, with_interval
-from leaderboard.record import CLEAN, R_CONDITION, WORST_CASE, Cell, Condition, DatasetRecord, Record, TrackRecord
+from leaderboard.record import (
+    CLEAN,
+    R_CONDITION,
+    WORST_CASE,
+    AttackRecord,
+    Cell,
+    Condition,
+    DatasetRecord,
+    Record,
+    TrackRecord,
+)
 
 ALL = "all"
 HEADLINE_LEVEL = 2
@@ -92,6 +102,12 @@ class TrackTable:
         return {name: dataset for row in self.rows for name, dataset in row.datasets.items()}
 
     @cached_property
+    def attacks(self) -> dict[str, AttackRecord]:
+        """Attacks that were run, by name; the newest version of each."""
+        runs = [a for row in self.rows for dataset in row.datasets.values() for a in dataset.attacks]
+        return {a.name: a for a in sorted(runs, key=lambda a: a.version)}
+
+    @cached_property
     def views(self) -> tuple[str, ...]:
         """Choices for the data set: ``all`` first where there are several."""
         return (ALL, *self.datasets) if len(self.datasets) > 1 else self.datasets
@@ -114,12 +130,14 @@ class TrackTable:
         return [row.datasets[name] for name in self.names(dataset) if name in row.datasets]
 
     def conditions(self, shots: int) -> tuple[Condition, ...]:
-        """Attacked conditions at a support size: worst case first, then by attack, goal and budget."""
+        """Attacked conditions at a support size: worst case, attacks, corruptions; by name, goal and budget."""
         found = {c for (_, s), table in self._cells.items() if s == shots for _, c in table if c.epsilon}
-        order = {"two_sided": 0, "evasion": 1, "false_alarm": 2}
-        return tuple(
-            sorted(found, key=lambda c: (c.attack != WORST_CASE, c.attack or "", order[c.goal or "two_sided"], c.level))
-        )
+        goals = ("two_sided", "evasion", "false_alarm")
+
+        def place(c: Condition) -> tuple[bool, bool, str, int, int]:
+            return c.attack != WORST_CASE, c.natural, c.attack or "", goals.index(c.goal or "two_sided"), c.level
+
+        return tuple(sorted(found, key=place))
 
     @cached_property
     def default_view(self) -> View:
@@ -140,6 +158,8 @@ class TrackTable:
             return [_drop(clean, attacked) for clean, attacked in pairs]
         if column.key == "r" and len(self._with_normals(view.dataset)) > 1:
             return self._robust(column, view)
+        if column.key == "corruptions":
+            return self._corruptions(column, view)
         condition = {"clean": CLEAN, "summary": R_CONDITION, "attacked": view.condition}[column.when]
         metric = self._metric(column, condition, view)
         if metric is None and column.when == "attacked" and condition.attack == WORST_CASE:
@@ -166,6 +186,18 @@ class TrackTable:
                 [row.datasets[n].clean_replicates for n in names if n in row.datasets] if sampled else (),
             )
             for i, row in enumerate(self.rows)
+        ]
+
+    def _corruptions(self, column: Column, view: View) -> list[Cell]:
+        """Mean over the natural corruptions of the view; null as soon as a row lacks one. They share their images."""
+        natural = [c for c in self.conditions(view.shots) if c.natural and c.goal == "two_sided"]
+        metrics = [(c, self._metric(column, c, view)) for c in natural]
+        found = [(c.attack or "", self._means(column, metric, c, view)) for c, metric in metrics if metric is not None]
+        if not found:
+            return [ABSENT] * len(self.rows)
+        return [
+            mean_cell([(name, cells[i]) for name, cells in found])._replace(low=None, high=None)
+            for i in range(len(self.rows))
         ]
 
     def _with_normals(self, dataset: str) -> list[str]:

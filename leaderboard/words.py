@@ -20,7 +20,7 @@ STEPS = {
     "audited": "audited",
     "fully_rerun": "fully re-run",
 }
-BADGES = {"green": "passed", "amber": "look", "red": "failed"}
+BADGES = {"green": "attack checks passed", "amber": "attack checks need a look", "red": "an attack check failed"}
 BADGE_ORDER = ("green", "amber", "red")
 
 
@@ -49,16 +49,20 @@ def hundredths(value: int) -> str:
 
 def attack_name(condition: Condition) -> str:
     """Attack of a condition in words."""
-    if condition.attack is None:
-        return "clean"
-    return "worst case" if condition.attack == WORST_CASE else condition.attack
+    return "clean" if condition.attack is None else attack_title(condition.attack)
+
+
+def attack_title(name: str) -> str:
+    """``worst case`` or the attack's own name; ``blur, severe`` for a member of a family."""
+    return "worst case" if name == WORST_CASE else name.replace(":", ", ")
 
 
 def condition_words(condition: Condition) -> str:
-    """``worst case, two-sided, 2/255``."""
+    """``worst case, two-sided, 2/255``; a corruption has no budget."""
     if condition.attack is None:
         return "clean"
-    return ", ".join(w for w in (attack_name(condition), GOALS[condition.goal or "two_sided"], condition.epsilon) if w)
+    budget = None if condition.natural else condition.epsilon
+    return ", ".join(w for w in (attack_name(condition), GOALS[condition.goal or "two_sided"], budget) if w)
 
 
 def shots_words(shots: int) -> str:
@@ -97,6 +101,11 @@ def _seconds(datasets: Sequence[DatasetRecord]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def _milliseconds(datasets: Sequence[DatasetRecord]) -> float | None:
+    values = [1000 * d.seconds_per_pass for d in datasets if d.seconds_per_pass is not None]
+    return sum(values) / len(values) if values else None
+
+
 def _passes(datasets: Sequence[DatasetRecord]) -> float | None:
     return max(
         (a.forward_passes + a.backward_passes for d in datasets for a in d.attacks if a.knowledge == "white_box"),
@@ -108,7 +117,7 @@ def _memory(datasets: Sequence[DatasetRecord]) -> float | None:
     return max(d.peak_memory_bytes for d in datasets) / 1e9
 
 
-_COSTS = {"seconds": _seconds, "passes": _passes, "memory": _memory}
+_COSTS = {"milliseconds": _milliseconds, "seconds": _seconds, "passes": _passes, "memory": _memory}
 
 
 def place(rank: int | None, *, transductive: bool) -> str:

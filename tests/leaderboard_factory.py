@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.jsonio import digest_bytes, pretty_json
+from benchmark.result_rows import NO_BUDGET
 from benchmark.results import RunResult, dump_result
 from benchmark.statistics.robust import robust_score
 from benchmark.tracks import load_track
@@ -51,6 +52,7 @@ class Invented:
     text: str | None = None
     backbone: str | None = "embedded"
     white_box: bool = True
+    natural: tuple[str, ...] = ("blur:severe", "jpeg:severe")
     complete: bool = True
     ladder: tuple[str, ...] = ()
 
@@ -124,6 +126,9 @@ def _values(made: Invented, rng: np.random.Generator, categories: Sequence[str])
                         signal = base - weight * POWER.get(attack, 1.0) * level / made.toughness
                         condition = {"attack": attack, "goal": goal, "epsilon": f"{level}/255"}
                         rows += _condition_rows(made, signal, shots, category, condition)
+        for i, name in enumerate(made.natural if shots == made.ranked_shots else ()):
+            natural: dict[str, Any] = {"attack": name, "goal": "two_sided", "epsilon": NO_BUDGET}
+            rows.append(_row("auroc_robust", shots, _auroc(strength - 0.2 * (i + 1)), 0.02, **natural))
         if shots == made.ranked_shots:
             rows.append(_row("auroc_robust", shots, _auroc(strength)))
             robust = float(robust_score(_areas(made, strength)))
@@ -286,7 +291,7 @@ def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
             "wall_seconds": 900.0,
             "seconds_per_image": made.seconds,
             "peak_memory_bytes": int(1.3e9),
-            "passes": {},
+            "passes": dict.fromkeys(made.attacks, 100 * made.seconds),
         },
     }
 

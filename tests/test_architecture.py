@@ -19,6 +19,7 @@ LEADERBOARD_SEES = {
     "results",
     "result_rows",
     "jsonio",
+    "registry",
     "statistics",
     "submission",
     "tracks",

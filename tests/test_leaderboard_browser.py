@@ -137,7 +137,7 @@ def test_script_shows_what_the_plain_page_shows(board: Path, open_page: Open, se
     for address in (site(board), server):
         page = open_page(address)
         assert names(page) == names(plain)
-        for label in ("Clean AUROC", "R", "A(ε)", "Drop", "ECE Platt", "AUPRO(ε)", "s / image", "Verified", "Date"):
+        for label in ("Clean AUROC", "R", "A(ε)", "Drop", "Corruptions", "AUPRO(ε)", "ms / pass", "Verified", "Date"):
             assert column(page, label) == column(plain, label)
         ranks_of = "#board tbody td.rank"
         assert page.locator(ranks_of).all_inner_texts() == plain.locator(ranks_of).all_inner_texts()
@@ -145,7 +145,18 @@ def test_script_shows_what_the_plain_page_shows(board: Path, open_page: Open, se
 
 def test_sorting_by_every_column(board: Path, open_page: Open) -> None:
     page = open_page(site(board))
-    labels = ["Clean AUROC", "R", "A(ε)", "Drop", "ECE raw", "Entropy flag", "AUPRO", "s / image", "Date"]
+    labels = [
+        "Clean AUROC",
+        "R",
+        "A(ε)",
+        "Drop",
+        "Corruptions",
+        "ECE raw",
+        "Entropy flag",
+        "AUPRO",
+        "ms / pass",
+        "Date",
+    ]
     for label in labels:
         for _ in range(2):
             page.locator("#board thead .sort", has_text=re.compile(f"^{re.escape(label)}$")).click()
@@ -218,6 +229,20 @@ def test_other_views_load_their_data(board: Path, open_page: Open) -> None:
     page.wait_for_selector("#status:has-text('1-shot')")
     assert set(page.locator("#board tbody td.rank").all_inner_texts()) == {"—"}
     assert page.locator("#board tbody td.rank span[title='R is defined at 4 shots']").count() == 8
+
+
+def test_corruptions_stand_apart_from_attacks(board: Path, open_page: Open) -> None:
+    page = open_page(site(board))
+    page.wait_for_selector("#controls optgroup", state="attached")
+    attack = page.locator("#controls label:has(optgroup) select")
+    groups = attack.locator("optgroup").evaluate_all("nodes => nodes.map((n) => [n.label, n.textContent])")
+    assert [label for label, _ in groups] == ["Attacks", "Controls", "Natural corruptions"]
+    assert "blur, severe" in groups[2][1]
+    attack.select_option(label="blur, severe")
+    expect = "blur, severe, two-sided."
+    page.wait_for_function("words => document.getElementById('status').innerText.includes(words)", arg=expect)
+    assert page.locator("#controls label", has_text="Budget ε").locator("option").all_inner_texts() == ["none"]
+    assert "255/255" not in page.locator("main").inner_text()
 
 
 def test_columns_can_be_chosen(board: Path, open_page: Open) -> None:

@@ -322,7 +322,7 @@ def test_reported_values_stand_beside_measured_ones(tmp_path: Path) -> None:
     clean = result.find("auroc", shots=4)
     assert clean is not None
     page = (tmp_path / "site" / "reported.html").read_text()
-    assert f'<a href="detectors/anomalydino.html">{clean.value:.3f}</a>' in page
+    assert f'<a href="detectors/anomalydino.html">here {clean.value:.3f}</a>' in page
     assert "0.976 ± 0.001" in page
 
 

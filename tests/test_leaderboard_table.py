@@ -18,11 +18,11 @@ from leaderboard.columns import BY_KEY
 from leaderboard.means import mean_cell
 from leaderboard.ranks import order, ranks
 from leaderboard.read import Entry, LoadedResult, make_record
-from leaderboard.record import Cell, Condition, quantum
+from leaderboard.record import SCALE, Cell, Condition, quantum
 from leaderboard.table import TrackTable, View
 from leaderboard.tracks import track_tables
 from leaderboard.words import file_name, hundredths, score
-from tests.leaderboard_factory import GALLERY, Invented, invented_data
+from tests.leaderboard_factory import GALLERY, POWER, Invented, invented_data
 
 WORST = Condition("worst_case", "two_sided", "2/255")
 
@@ -256,3 +256,37 @@ def test_counter_claims_lower_a_row_with_credit() -> None:
     assert kept is not None
     assert found[gone.key].value == 0.05
     assert found[kept.key] == kept, "a claim never makes a row better"
+
+
+def test_corruptions_are_a_mean_of_their_own() -> None:
+    table = table_of(*GALLERY[:2])
+    cells = table.cells(BY_KEY["corruptions"], table.default_view)
+    for row, cell in zip(table.rows, cells, strict=True):
+        stored = [
+            c.value / SCALE
+            for dataset in row.datasets.values()
+            for shots, metric, condition, c in dataset.cells()
+            if condition.natural and metric == "auroc_robust" and shots == table.ranked_shots and c.value is not None
+        ]
+        assert len(stored) == 4
+        assert cell.value is not None
+        assert cell.value / SCALE == pytest.approx(np.mean(stored), abs=2e-6)
+        assert cell.low is None
+        assert cell.high is None
+    assert table.default_view.condition.attack == "worst_case"
+    assert table.cells(BY_KEY["corruptions"], replace(table.default_view, shots=1))[0].value is None
+
+
+def test_a_row_without_one_of_the_corruptions_has_no_mean() -> None:
+    table = table_of(GALLERY[0], replace(GALLERY[1], natural=("blur:severe",)))
+    whole, part = table.cells(BY_KEY["corruptions"], table.default_view)
+    assert whole.value is not None
+    assert part.value is None
+    assert "jpeg:severe" in (part.note or "")
+
+
+def test_cost_per_pass_counts_full_white_box_attacks() -> None:
+    dataset = next(iter(table_of(GALLERY[0]).rows[0].datasets.values()))
+    images = 160 * len(GALLERY[0].levels)
+    passes = sum(images * 20 * POWER[name] for name in ("pgd_score_10", "apgd_score_10"))
+    assert dataset.seconds_per_pass == pytest.approx(2 * 100 * GALLERY[0].seconds / passes)

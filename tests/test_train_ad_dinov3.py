@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from _support import TensorSupport
@@ -183,6 +184,16 @@ def test_best_adapters_are_those_that_were_judged_whatever_comes_after(trainer: 
     subject.adapters.load_state_dict(subject.best)
     assert subject.progress.best_epoch == 1
     assert subject.judge() == pytest.approx(subject.progress.best_auroc, abs=1e-9)
+
+
+def test_held_out_maps_are_judged_where_probabilities_round_to_zero_and_one(trainer: Any) -> None:
+    subject = trainer(replace(FAST, ablation="one_layer"))
+    samples = subject.data.of(subject.held_out)
+    with torch.no_grad():
+        subject.adapters.text.mul_(1000)
+        logits = subject.maps(samples).text_logits
+    truth = torch.stack([square_mask(s, EDGE) for s in samples])
+    assert subject.judge() == pytest.approx(roc_auc_score(truth.flatten(), logits.flatten()), abs=1e-4)
 
 
 class Interrupted(Exception):

@@ -31,7 +31,6 @@ from detectors.backbones import WEIGHTS_DIR, build
 from detectors.backbones.weights import WEIGHTS, check_digest, locate
 from detectors.cards import CARDS
 from detectors.clip.model import ARCHITECTURES, is_seeded, track_clip
-from detectors.clip.scoring import mean_log_odds
 from detectors.head import Head
 from detectors.options import one_of
 
@@ -72,7 +71,7 @@ class FittedADDINOv3(Head):
         assert features.region is not None
         size = min(features.region[2:])
         maps = compute_maps(features, self.patch, self.cls, self.text, size)
-        anomaly_map = mean_log_odds(maps.cls_logits if self.calibrated_only else maps.text_logits)
+        anomaly_map = maps.log_odds(calibrated=self.calibrated_only)
         return Prediction(IMAGE_SCORES[self.image_score](anomaly_map, maps.image_logit), anomaly_map, features.region)
 
 

@@ -19,6 +19,7 @@ from benchmark.types import Features
 from detectors.backbones import QUARTERS, Layers
 from detectors.backbones.extractor import FrozenExtractor
 from detectors.backbones.networks import ViTNetwork
+from detectors.clip.scoring import mean_log_odds
 
 Ablation = Literal["none", "no_aacm", "no_cmcl", "one_layer"]
 """What is left out: the calibration loss, the text-map loss (the map is then the calibration map), or three layers."""
@@ -177,6 +178,10 @@ class Maps:
     def calibration(self) -> Tensor:
         """AACM map [B, S, S]: sigmoid of the similarity of patch and CLS token, mean over layers."""
         return unsaturated_sigmoid(self.cls_logits).mean(0)
+
+    def log_odds(self, *, calibrated: bool) -> Tensor:
+        """Log odds of the calibration map or of the CMCL map, [B, S, S]: the same order, but nothing saturates."""
+        return mean_log_odds(self.cls_logits if calibrated else self.text_logits)
 
 
 def compute_maps(features: Features, patch: Tensor, cls: Tensor, text: Tensor, size: int) -> Maps:

@@ -213,7 +213,7 @@ class Trainer:
             for start in range(0, len(samples), self.micro_batch):
                 part = samples[start : start + self.micro_batch]
                 maps = self.maps(part)
-                scored = maps.calibration if self.recipe.ablation == "no_cmcl" else maps.cross_modal
+                scored = maps.log_odds(calibrated=self.recipe.ablation == "no_cmcl")
                 scores.append(scored[:, ::stride, ::stride].flatten().cpu())
                 masks = [square_mask(sample, self.data.edge)[::stride, ::stride].flatten() for sample in part]
                 truth.append(torch.cat(masks))

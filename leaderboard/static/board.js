@@ -47,7 +47,8 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const sentence = () => {
-    const condition = state.attack ? `${base.attacks[state.attack].title}, ${base.goals[state.goal]}, ${state.epsilon}` : "clean";
+    const budget = state.epsilon === base.no_budget ? [] : [state.epsilon];
+    const condition = state.attack ? [base.attacks[state.attack].title, base.goals[state.goal], ...budget].join(", ") : "clean";
     return `${base.views[state.dataset]}; ${trustad.controls.shotsWords(state.shots)}; ${condition}`;
   };
 

@@ -58,7 +58,7 @@ trustad.compare = (() => {
     for (const spec of columns) {
       const cells = trustad.model.column(spec, state, data);
       const numbers = picks.map((i) => cells[i].value).filter((v) => typeof v === "number");
-      const best = spec.better === "neither" || numbers.length < 2 ? null : Math[spec.better === "higher" ? "max" : "min"](...numbers);
+      const best = spec.better === "neither" || new Set(numbers).size < 2 ? null : Math[spec.better === "higher" ? "max" : "min"](...numbers);
       body.push(line(spec.label, picks.map((i) => [cells[i].text, limits(cells[i]), best !== null && cells[i].value === best])));
     }
     section.replaceChildren(

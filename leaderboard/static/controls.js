@@ -3,8 +3,16 @@
 trustad.controls = (() => {
   const { el } = trustad.table;
 
+  // options: [key, words] or [key, words, group]; neighbours of one group stand under its name.
   const select = (label, value, options, onChange) => {
-    const node = el("select", {}, ...options.map(([key, words]) => el("option", { value: key, selected: String(key) === String(value) }, words)));
+    const node = el("select");
+    let place = node;
+    let last;
+    for (const [key, words, group] of options) {
+      if (group !== last) node.append(place = group ? el("optgroup", { label: group }) : node);
+      last = group;
+      place.append(el("option", { value: key, selected: String(key) === String(value) }, words));
+    }
     node.addEventListener("change", () => onChange(node.value));
     return el("label", {}, label, node);
   };
@@ -23,15 +31,18 @@ trustad.controls = (() => {
   const shotsWords = (k) => (Number(k) === 0 ? "zero-shot" : `${k}-shot`);
   const unique = (list) => [...new Set(list)];
 
+  const byKind = (base, attacks) => base.kinds.flatMap(([kind, group]) =>
+    attacks.filter((a) => base.attacks[a].kind === kind).map((a) => [a, base.attacks[a].title, kind === "worst" ? undefined : group]));
+
   const conditionSelects = (base, state, set) => {
     const conditions = base.shots[state.shots];
     const attacks = unique(conditions.map(([attack]) => attack));
     const goals = unique(conditions.filter(([a]) => a === state.attack).map(([, goal]) => goal));
     const budgets = unique(conditions.filter(([a, g]) => a === state.attack && g === state.goal).map(([, , e]) => e));
     return [
-      select("Attack", state.attack, attacks.map((a) => [a, base.attacks[a].title]), (attack) => set({ attack })),
+      select("Attack", state.attack, byKind(base, attacks), (attack) => set({ attack })),
       select("Goal", state.goal, goals.map((g) => [g, base.goals[g]]), (goal) => set({ goal })),
-      select("Budget ε", state.epsilon, budgets.map((e) => [e, e]), (epsilon) => set({ epsilon })),
+      select("Budget ε", state.epsilon, budgets.map((e) => [e, e === base.no_budget ? "none" : e]), (epsilon) => set({ epsilon })),
     ];
   };
 

@@ -40,8 +40,8 @@ trustad.export = (() => {
     const head = sheet.columns.map((c) => latexText(c.label)).join(" & ");
     const rows = sheet.rows.map((row) => `${row.map(cellText).join(" & ")} \\\\\n`).join("");
     const caption = latexText(`TrustAD, ${sheet.track}: ${sheet.view}. Brackets: 95 % intervals.`);
-    return `\\begin{table}\n\\centering\\small\n\\caption{${caption}}\n\\begin{tabular}{${align}}\n\\toprule\n`
-      + `${head} \\\\\n\\midrule\n${rows}\\bottomrule\n\\end{tabular}\n\\end{table}\n`;
+    return `% \\usepackage{booktabs,graphicx}\n\\begin{table*}\n\\centering\n\\caption{${caption}}\n\\resizebox{\\textwidth}{!}{%\n`
+      + `\\begin{tabular}{${align}}\n\\toprule\n${head} \\\\\n\\midrule\n${rows}\\bottomrule\n\\end{tabular}}\n\\end{table*}\n`;
   };
 
   const markdownText = (text) => text.replace(/\s+/g, " ").replace(/([\\`*_{}[\]<>()#+!|~&-])/g, "\\$1");

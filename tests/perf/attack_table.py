@@ -134,10 +134,11 @@ def lines(table: Table) -> Iterator[str]:
     clean = np.mean([auroc_value(c.clean[c.labels], c.clean[~c.labels], ties="lost") for c in table.values()])
     images = sum(c.labels.size for c in table.values())
     yield f"{len(table)} categories, {images} images; clean AUROC {clean:.3f}\n"
-    gradients = {name: count for category in table.values() for name, count in category.gradients.items()}
+    counts = [category.gradients for category in table.values()]
+    gradients = {name: np.mean([count[name] for count in counts]) for name in counts[0]}
     yield "| attack | " + "gradients | " * bool(gradients) + " | ".join(f"{n}/255" for n in epsilons) + " |"
     yield "|---|" + "---|" * (len(epsilons) + bool(gradients))
-    for attack in sorted({a for a, _ in conditions}, key=lambda a: ATTACKS.index(a) if a in ATTACKS else 99):
+    for attack in sorted({a for a, _ in conditions}, key=lambda a: (ATTACKS.index(a) if a in ATTACKS else 99, a)):
         spent = [f"{gradients.get(attack, 0):.4g}"] if gradients else []
         yield f"| {attack} | " + " | ".join(spent + [_cell(table, (attack, n)) for n in epsilons]) + " |"
     yield "\n| expected | epsilon | AUROC difference | verdict |\n|---|---|---|---|"
