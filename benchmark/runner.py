@@ -93,6 +93,7 @@ class JobBench:
         self.images = ImageStore(job.canonical_edge)
         self.fits = Fits(job, self.dataset, self.images, self.parts)
         self.known = known
+        self._sources: dict[tuple[DetectorSpec, int, int], dict[str, float]] = {}
 
     @torch.no_grad()
     def run(self, passes: Sequence[PassSpec]) -> list[PassRun]:
@@ -275,11 +276,13 @@ class JobBench:
         if (spec.label, shots, seed) in self.job.clean:
             values = self._clean(spec, shots, seed).scores.tolist()
             return dict(zip((s.id for s in self.job.query), values, strict=True))
-        scores: dict[str, float] = {}
-        for chunk in self.chunks(self.job.query):
-            found = _scorer(self.fits.fitted(spec, shots, seed), chunk.ids)(chunk.batch.images / 255.0).score
-            scores.update(zip(chunk.ids, found.tolist(), strict=True))
-        return scores
+        if (spec, shots, seed) not in self._sources:
+            scores: dict[str, float] = {}
+            for chunk in self.chunks(self.job.query):
+                found = _scorer(self.fits.fitted(spec, shots, seed), chunk.ids)(chunk.batch.images / 255.0).score
+                scores.update(zip(chunk.ids, found.tolist(), strict=True))
+            self._sources[spec, shots, seed] = scores
+        return self._sources[spec, shots, seed]
 
     def _clean(self, spec: DetectorSpec, shots: int, seed: int) -> Cell:
         """The clean cell of the same fitted detector."""

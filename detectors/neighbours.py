@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 Metric = Literal["cosine", "l2"]
-QUERY_BLOCK, BANK_BLOCK = 4096, 8192
+QUERY_BLOCK, BANK_BLOCK = 4096, 2048
 
 
 @dataclass(frozen=True, slots=True)

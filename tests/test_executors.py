@@ -91,6 +91,22 @@ def test_ray_gives_the_bytes_of_local_although_a_worker_and_a_node_are_killed(
 
 
 @pytest.mark.usefixtures("with_ray")
+def test_ray_starts_by_itself_on_one_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a workstation with several GPUs: no cluster, no address."""
+    import ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("TRUSTAD_THREADS", "1")
+    assert not ray.is_initialized()
+    try:
+        run(tmp_path / "ray", "ray")
+        assert len(ray.nodes()) == 1
+    finally:
+        ray.shutdown()
+    assert content(tmp_path / "ray")
+
+
+@pytest.mark.usefixtures("with_ray")
 def test_jobs_on_cuda_ask_the_cluster_for_a_gpu(tmp_path: Path) -> None:
     """Without one they are refused; with one they are placed there, and find that this machine has none."""
     torch = pytest.importorskip("torch")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -77,7 +79,7 @@ def run(
     out
         Run folder; default runs/TRACK.
     dry_run
-        Print the plan and stop.
+        Print the plan with its passes, time and memory, and stop; nothing is written.
     progress
         Progress on stderr: a bar on a terminal, plain lines elsewhere and in CI.
     log
@@ -160,18 +162,25 @@ def _figure(value: object) -> str:
 
 
 def _dry_run(track: str, selection: Selection, folder: Path, *, as_json: bool) -> int:
+    from benchmark.estimate import estimate
     from benchmark.session import plan_run
     from benchmark.tracks import load_track
 
-    plan, _, _ = plan_run(load_track(track), selection, folder)
-    rows = _plan_rows(plan)
+    plan, bench, _ = plan_run(load_track(track), selection, folder)
+    rows, cost = _plan_rows(plan), estimate(plan, bench)
     if as_json:
-        print(json.dumps({"done": plan.done, "missing": plan.missing, "passes": rows}))
+        print(json.dumps({"done": plan.done, "missing": plan.missing, "passes": rows, "estimate": asdict(cost)}))
         return 0
     print(f"{plan.missing} cells to compute, {plan.done} already there, {sum(len(j.passes) for j in plan.jobs)} passes")
     for row in rows:
         place = f"{row['dataset']}/{row['category']}"
         print(f"{place:32s} {row['attack']:20s} {row['images']:6d} images {row['cells']:5d} cells")
+    print(f"at most {cost.forward:,} images forward and {cost.backward:,} backward through a backbone; ", end="")
+    if cost.seconds is None or cost.memory is None:
+        print(f"no estimate of time and memory: {cost.missing}")
+    else:
+        took = timedelta(seconds=round(cost.seconds))
+        print(f"about {took} on {selection.device} and {cost.memory / 1e9:.1f} GB, by one calibration batch")
     return 0
 
 

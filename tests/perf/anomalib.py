@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmark.types import CategoryInfo, Detector, Sample, Support
+from detectors import bank
 from detectors.anomalydino import AnomalyDINO
 from detectors.backbones.extractor import FrozenExtractor
 from detectors.patchcore import PatchCore
@@ -59,7 +60,8 @@ def build(name: str) -> Detector:
 def ours(
     name: str, episodes: Mapping[tuple[int, int], Tensor], query: Tensor, chunk: int
 ) -> dict[tuple[int, int], Tensor]:
-    """Scores of every episode; each query image goes through the backbone once."""
+    """Scores of every episode, no feature known before; each image goes through the backbone once."""
+    bank.CACHE = bank.FeatureCache()
     detector = build(name)
     fitted = {key: detector.fit(Pictures(images), seed=0) for key, images in episodes.items()}
     found: dict[tuple[int, int], list[Tensor]] = {key: [] for key in episodes}
@@ -121,12 +123,18 @@ def main() -> None:
     shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
     words = f"--model {chosen.model} --edge {chosen.edge} --images {chosen.images} --shots {shots} --seeds {seeds}"
     command = f"python -m tests.perf.anomalib --interpreter PYTHON {words}"
-    report = Report(f"anomalib-{chosen.model}", f"anomalib, {chosen.model}", command)
+    report = Report(
+        f"anomalib-{chosen.model}-{chosen.edge}", f"anomalib, {chosen.model}, {chosen.edge} pixels", command
+    )
     report.columns = ("what                       ", "ours s", "anomalib s")
     report.row(f"{first[0]} shot, seed {first[1]}, with fit", alone, spent[first])
-    report.row(f"all {len(episodes)} episodes, with fits", whole, sum(spent.values()))
     report.at_most("one run, ours over anomalib", alone / spent[first], 1.0)
-    report.at_least("all episodes, times faster", sum(spent.values()) / whole, 5.0)
+    if len(episodes) > 1:
+        report.row(f"all {len(episodes)} episodes, with fits", whole, sum(spent.values()))
+        distinct = len({i for k, s in episodes for i in range(s * k, (s + 1) * k)})
+        limit = (sum(k for k, _ in episodes) + len(episodes) * len(query)) / (distinct + len(query))
+        words = f"all episodes, times faster ({limit:.1f} by counting images through the backbone)"
+        report.at_least(words, sum(spent.values()) / whole, 5.0)
     report.found("largest difference of a score", gap)
     report.save()
 

@@ -114,12 +114,15 @@ def main() -> None:
     limit = 21 * heads * len(detectors) / (2 + 7 * heads)
     command = f"python -m tests.perf.naive --backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images}"
     name = f"naive-{chosen.backbone.replace(':', '-')}"
+    command += "".join(f" --detector {detector}" for detector in chosen.detector or ())
     report = Report(name, f"Shared against naive execution, {chosen.backbone}", command)
     report.columns = ("grid  ", "cells", "seconds")
     report.row("shared", len(together), fast)
     report.row("naive", len(alone), slow)
     report.found("heads' own scoring over a forward pass, mean", share)
-    report.at_least(f"times faster (limit by counting {limit:.1f})", slow / fast, 8 if share < 0.05 else 6)
+    report.at_least(
+        f"times faster (limit by counting {limit:.1f})", slow / fast, 6 if "anomalydino" in detectors else 8
+    )
     report.at_most("largest difference of a score", worst, 1e-6)
     report.found("seconds to fit all detectors and heads, shared, not in the above", fits)
     shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))

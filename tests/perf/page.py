@@ -35,13 +35,32 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 ## Policy
 
 - Reference results: float32, TF32 off, deterministic kernels where torch has them; recorded in `environment.precision`.
-  bfloat16 and TF32 are not offered. Attention is torch's fused `scaled_dot_product_attention`.
-- One process and one device (`--executor local`), or a Ray cluster with one GPU per job (`--executor ray`). On the CPU
-  torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
-- Channels-last, `torch.compile` and CUDA graphs are not used: unmeasured, and they change bits.
-- Neighbours are searched exactly, in blocks of matrix products with running maxima. faiss is a test oracle; see below
-  for where it would be faster.
+  Attention is torch's fused `scaled_dot_product_attention`.
+- bfloat16 is not offered, although it is faster ("Precision and layout"): scores of one grid must be comparable, and
+  what it does to attack gradients is unexamined. TF32 is not offered either.
+- One process and one device (`--executor local`). Several GPUs: `--executor ray`, which starts Ray on this machine by
+  itself and runs one process per GPU ([scale.md](scale.md)); a second pool of processes would have to learn again what
+  Ray knows of lost workers. On the CPU torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
+- Channels-last and `torch.compile` are not used: see "Precision and layout" for what they gain here, and they change
+  bits. CUDA graphs are unmeasured.
+- Neighbours are searched exactly, in blocks of matrix products with running maxima, by torch on every device. faiss
+  is a test oracle: "Nearest-neighbour search" has its times; its winners carry no gradient and it has no part-wise
+  memo, which saves more than it would.
+- Nothing of this page was measured on a GPU.
 - A batch that does not fit into memory is halved; the cell says so.
+
+## What limits the figures
+
+- Floor, embedded: the run does forwards that the floor leaves out, each on purpose. In that grid: 32 for the graph of
+  the clean images, 16 to measure repeatability, 36 views of support images one by one for the detectors' fits (their
+  bits must not depend on the batch), against 800. Attacks of several steps thin them out.
+- Naive stays below its count, which knows backbone passes only: attacked images belong to one support set, so every
+  bank is searched anew for them on both sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded`
+  alone), where its search costs as much as the backbone, 4.5 times.
+- anomalib, all episodes: fits cannot be shared beyond extracting each support image once, and PatchCore's coresets not
+  at all; the count of images through the backbone is beside the figure. More query images raise it.
+- Search: faiss's product alone is faster than torch's on this CPU; bank sizes of one category stay in the rows where
+  the difference is milliseconds.
 """
 
 
