@@ -15,7 +15,8 @@ from detectors.neighbours import nearest
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "QUERY_BLOCK", 7)
-    monkeypatch.setattr(neighbours, "BANK_BLOCK", 11)
+    monkeypatch.setattr(neighbours, "BANK_BLOCK", 12)
+    monkeypatch.setattr(neighbours, "GROUP", 4)
 
 
 def points(seed: int, count: int, unit: bool) -> torch.Tensor:
@@ -61,6 +62,14 @@ def test_a_query_that_lies_in_the_bank_has_a_finite_gradient() -> None:
     assert torch.equal(distance, torch.zeros(2, 1))
     (gradient,) = torch.autograd.grad(distance.sum(), queries)
     assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+@pytest.mark.parametrize("columns", [40, 38, 12, 3])
+def test_the_first_of_equal_maxima_is_named(columns: int) -> None:
+    similarity = torch.randint(0, 5, (30, columns), generator=torch.Generator().manual_seed(5)).float()
+    value, row = neighbours._largest(similarity)
+    assert value.tolist() == [[max(line)] for line in similarity.tolist()]
+    assert row.tolist() == [[line.index(max(line))] for line in similarity.tolist()]
 
 
 @pytest.mark.parametrize("k", [0, 13])
