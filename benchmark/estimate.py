@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from benchmark.calibration.crossfit import fold_of
 from benchmark.canonical import canonical_shape
 from benchmark.environment import peak_memory_bytes
 from benchmark.episodes import chunks
@@ -147,7 +148,13 @@ class _Count:
     def _probe(self, cell: CellSpec) -> None:
         detector = self.bench.detector(cell.detector)
         traits = (detector.card.deterministic, detector.card.differentiable, detector.extractor is None)
-        key = (self.job.dataset, self.job.category, cell.probe, cell.shots, cell.seed, *traits)
+        query = self.job.query
+        folds = fold_of([s.id for s in query], [s.label for s in query])
+        sizes = (
+            Counter(zip(folds.tolist(), (s.label for s in query), strict=True)),
+            Counter(s.label for s in cell.samples),
+        )
+        key = (cell.probe, cell.shots, *(tuple(sorted(size.items())) for size in sizes), *traits)
         self._book(cell.detector, self._rehearsed(key, lambda stage: stage.probe(cell)), 1, head=True)
         self.fitted.add((cell.detector, cell.shots, cell.seed))
 
