@@ -26,13 +26,14 @@ from benchmark.episodes import as_tensor
 from benchmark.errors import ContractError, NotApplicableError, ResultError
 from benchmark.evidence import SCORE_COLUMNS
 from benchmark.isolation import Limits
-from benchmark.metrics.ranking import auroc
+from benchmark.metrics.ranking import auroc_value
 from benchmark.perturb import perturb
 from benchmark.result_rows import MetricValue
 from benchmark.scoring import score_evidence
 from benchmark.target import BoundTarget
 from benchmark.types import AttackBatch, CategoryInfo, Dataset, FittedDetector, Sample, keyed_seed
 from benchmark.verify.data import indexed, opened
+from benchmark.verify.fresh import OnFresh, check_fresh, fresh_images
 from benchmark.verify.served import Served, ServedTransductive, serving
 from benchmark.verify.subject import Entry, Subject
 from benchmark.workbench import build_attack
@@ -45,7 +46,6 @@ CLEAN_TOLERANCE = 1e-4
 ATTACKED_TOLERANCE = 0.03
 REPEATED = frozenset({"none", "white_box", "black_box"})
 """Knowledge whose attacks need nothing but scores and their gradient."""
-FRESH = 12
 ALIKE = 0.5
 """Least rank correlation of an episode's scores with those of its one-grey-level twins."""
 
@@ -130,16 +130,18 @@ def _code(subject: Subject) -> Iterator[Path | None]:
 def _evidence(entry: Entry, dataset: Dataset, served: Served) -> pd.DataFrame:
     import pandas as pd
 
-    parts = []
+    parts, fresh = [], []
     for episode in episodes_in(entry, dataset):
         fit(entry, dataset, served, episode)
         clean = _clean(served, episode)
         _check_twins(served, episode, clean)
-        _check_fresh(entry, served, episode, clean)
+        if entry.result.dataset.name == "procedural":
+            fresh.append(_on_fresh(entry, served, episode, clean))
         parts.append(_rows(entry, episode, clean, None, None))
         for attack, epsilons in _attacks(entry, episode):
             for epsilon, scores in attacked_scores(entry, served, episode, attack, epsilons):
                 parts.append(_rows(entry, episode, scores, attack, f"{epsilon}/255"))
+    check_fresh(fresh)
     return pd.concat(parts, ignore_index=True)[SCORE_COLUMNS]
 
 
@@ -231,30 +233,19 @@ def _check_twins(served: Served, episode: EpisodeRows, clean: np.ndarray) -> Non
         )
 
 
-def _check_fresh(entry: Entry, served: Served, episode: EpisodeRows, clean: np.ndarray) -> None:
-    """The AUROC on generated images that nobody has seen must be within the 95 % intervals of the claimed one."""
-    from benchmark.datasets.procedural import render
-    from benchmark.statistics.intervals import auroc_interval
-
-    if entry.result.dataset.name != "procedural":
-        return
-    defects = sorted({s.defect for s in episode.samples if s.label})
-    images, labels = [], []
-    for turn in range(2 * FRESH):
-        defect = "good" if turn % 2 else defects[turn // 2 % len(defects)]
-        pixels, _ = render(episode.category, "test", defect, 10_000 + secrets.randbelow(10**6))
-        images.append(as_tensor(canonicalise(pixels, entry.track.canonical_edge)))
-        labels.append(int(defect != "good"))
-    found = _scores(served, images)
-    fresh = np.array([found[place] for place in range(len(images))])
-    known = np.array([s.label for s in episode.samples])
-    positive = np.array(labels, bool)
-    there, here = auroc_interval(known, clean), auroc_interval(positive, fresh)
-    value = auroc(positive, fresh)
-    if there is not None and here is not None and here.high < there.low - ATTACKED_TOLERANCE:
-        raise ResultError(
-            f"{episode.category}: AUROC {value:.3f} on fresh images, at least {there.low:.3f} claimed; stored answers?"
-        )
+def _on_fresh(entry: Entry, served: Served, episode: EpisodeRows, clean: np.ndarray) -> OnFresh:
+    """The clean AUROC of the evidence beside that on images that nobody has seen."""
+    images, anomalous = fresh_images(episode.category, {s.defect for s in episode.samples if s.label})
+    edge = entry.track.canonical_edge
+    found = _scores(served, [as_tensor(canonicalise(image, edge)) for image in images])
+    scores = np.array([found[place] for place in range(len(images))])
+    known = np.array([bool(s.label) for s in episode.samples])
+    return OnFresh(
+        claimed=auroc_value(clean[known], clean[~known]),
+        claimed_n=int(min(known.sum(), (~known).sum())),
+        found=auroc_value(scores[anomalous], scores[~anomalous]),
+        found_n=int(anomalous.sum()),
+    )
 
 
 def _attacks(entry: Entry, episode: EpisodeRows) -> Iterator[tuple[str, list[int]]]:
