@@ -36,8 +36,8 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 
 - Reference results: float32, TF32 off, deterministic kernels where torch has them; recorded in `environment.precision`.
   Attention is torch's fused `scaled_dot_product_attention`.
-- bfloat16 is not offered, although it is faster: it moves AUROCs by more than 1e-3 ("Precision and layout"), and what it
-  does to attack gradients is unexamined. TF32 is not offered either.
+- bfloat16 is not offered, although it is faster: it moves AUROCs by more than 1e-3 ("Precision and layout"), and what
+  it does to attack gradients is unexamined. TF32 is not offered either.
 - One process and one device (`--executor local`). Several GPUs: `--executor ray`, which starts Ray on this machine by
   itself and runs one process per GPU ([scale.md](scale.md)); a second pool of processes would have to learn again what
   Ray knows of lost workers. On the CPU torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
