@@ -94,8 +94,8 @@ def nearest_per_group(queries: Tensor, groups: Tensor) -> GroupNeighbours:
         groups: [n, M, D], unit rows.
     """
     with torch.no_grad():
-        best = [(queries @ group.T).max(dim=1) for group in groups]
-    return GroupNeighbours(torch.stack([b.values for b in best], 1), torch.stack([b.indices for b in best], 1))
+        best = [_largest(queries @ group.T) for group in groups]
+    return GroupNeighbours(torch.cat([value for value, _ in best], 1), torch.cat([row for _, row in best], 1))
 
 
 Found = tuple[Tensor, Tensor]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmark.jsonio import digest_bytes
 from leaderboard.columns import Column
@@ -97,13 +97,17 @@ def plain_cell(column: Column, row: TableRow, datasets: Sequence[DatasetRecord])
 
 
 def _seconds(datasets: Sequence[DatasetRecord]) -> float | None:
-    values = [d.seconds_per_image for d in datasets if d.seconds_per_image is not None]
-    return sum(values) / len(values) if values else None
+    return _mean(d.seconds_per_image for d in datasets)
 
 
 def _milliseconds(datasets: Sequence[DatasetRecord]) -> float | None:
-    values = [1000 * d.seconds_per_pass for d in datasets if d.seconds_per_pass is not None]
-    return sum(values) / len(values) if values else None
+    return _mean(None if d.seconds_per_pass is None else 1000 * d.seconds_per_pass for d in datasets)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Of those that were measured."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _passes(datasets: Sequence[DatasetRecord]) -> float | None:
