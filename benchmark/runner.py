@@ -18,12 +18,13 @@ from benchmark.batches import Chunk, Cost, in_halves
 from benchmark.canonical import canonical_shape
 from benchmark.clean_graph import CleanGraph
 from benchmark.diagnostics import dead_share, repeat_error
-from benchmark.episodes import as_tensor, chunks
+from benchmark.episodes import chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
 from benchmark.metrics.outcome import Floats
+from benchmark.overlap import ahead
 from benchmark.pass_run import CellFailure, Clock, PassRun, SharedFeatures, Tally
 from benchmark.passes import streams
 from benchmark.perturb import perturb
@@ -110,7 +111,7 @@ class JobBench:
                 with run.guard(cell):
                     run.tallies[cell.address] = Tally(pixels=self._collector(cell))
         try:
-            for chunk in self.chunks(passes[0].samples):
+            for chunk in ahead(self.chunks(passes[0].samples)):
                 clean = CleanGraph(chunk.batch.images)
                 for run in runs:
                     with run.guard():
@@ -249,13 +250,16 @@ class JobBench:
         """Fixed slices of query samples with their canonical images."""
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in samples]
         for group in chunks(samples, shapes, self.job.chunk_size):
-            images = torch.stack([as_tensor(image) for image in self.images.get(self.dataset, group)])
-            masks = self._masks(group).to(self.job.device) if self.dataset.info.has_masks else None
+            pixels = np.stack(self.images.get(self.dataset, group)).transpose(0, 3, 1, 2)
+            images = self._on_device(torch.from_numpy(np.ascontiguousarray(pixels)))
+            masks = self._on_device(self._masks(group)) if self.dataset.info.has_masks else None
             labels = torch.tensor([s.label for s in group])
-            batch = AttackBatch(
-                images.to(self.job.device), labels.to(self.job.device), tuple(s.id for s in group), masks
-            )
-            yield Chunk(group, batch)
+            ids = tuple(s.id for s in group)
+            yield Chunk(group, AttackBatch(images, self._on_device(labels), ids, masks))
+
+    def _on_device(self, made: Tensor) -> Tensor:
+        """On the job's device; to a GPU from pinned memory, so that the copy runs beside its work."""
+        return made.pin_memory().to(self.job.device, non_blocking=True) if self.job.device.startswith("cuda") else made
 
     def _collector(self, cell: CellSpec) -> PixelCollector | None:
         if not cell.pixels:

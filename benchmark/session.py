@@ -17,6 +17,7 @@ from benchmark.executors import executor
 from benchmark.gallery import withdraw_galleries, write_galleries
 from benchmark.jobs import CellSpec
 from benchmark.jsonio import atomic_write
+from benchmark.overlap import behind
 from benchmark.pass_run import CellFailure
 from benchmark.planner import Plan, Selection, make_plan
 from benchmark.results import Failure, Timing
@@ -158,15 +159,16 @@ class Report:
 
 
 def _execute(plan: Plan, store: CellStore, run: Executor, summary: Summary, report: Report) -> None:
-    """Compute and store the missing cells."""
+    """Compute the missing cells, and store and report them beside."""
     clock = time.perf_counter()
     feeding = {cell.address: part for job in plan.jobs for part in job.passes for cell in part.cells}
     open_passes = {id(part) for part in feeding.values()}
-    for outcome in run(plan.jobs, _known_clean(plan, store)):
+
+    def take(outcome: Cell | CellFailure) -> None:
         if isinstance(outcome, CellFailure):
             _fail(summary, outcome)
             report.failure(outcome)
-            continue
+            return
         store.save(outcome)
         part = feeding[outcome.address]
         summary.done += 1
@@ -176,6 +178,8 @@ def _execute(plan: Plan, store: CellStore, run: Executor, summary: Summary, repo
             summary.passes += 1
             summary.images += len(part.samples) * max(1, len(part.epsilons))
         report.cell(outcome, len(part.samples))
+
+    behind(run(plan.jobs, _known_clean(plan, store)), take)
     summary.busy = time.perf_counter() - clock
 
 

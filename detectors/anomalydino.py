@@ -95,11 +95,7 @@ class FittedAnomalyDINO(Head):
         """The mask of the tokens, made once for all heads, unless one is held."""
         if self.held is not None:
             return self.held
-        key = ("foreground", self.mask_form)
-        if key not in features.memo:
-            features.memo[key] = foreground(features.maps[-1], self.mask_form)
-        mask: Tensor = features.memo[key]
-        return mask
+        return features.once(("foreground", self.mask_form), lambda: foreground(features.maps[-1], self.mask_form))
 
     def with_state(self, state: Mapping[str, Tensor]) -> FittedAnomalyDINO:
         """As `Head.with_state`; nothing is known of the parts of another bank."""

@@ -70,11 +70,11 @@ def nearest(
             for place, block in enumerate(torch.split(queries, QUERY_BLOCK))
         ]
         index = torch.cat([rows for _, rows in found])
-    winners = bank[index]  # [N, k, D]
+    winners = bank.index_select(0, index.flatten()).view(*index.shape, -1)  # [N, k, D]
     if metric == "cosine":
         distance = 1 - (queries[:, None] * winners).sum(-1)
     else:
-        distance = vector_norm(queries[:, None] - winners, dim=-1)
+        distance = vector_norm(winners.sub_(queries[:, None]), dim=-1)
     return Neighbours(distance, index)
 
 
@@ -146,9 +146,13 @@ def _largest(similarity: Tensor) -> Found:
 
 
 def _merged(found: Iterator[Found], k: int) -> Found:
-    """The k best of several results."""
+    """The k best of several results; of equal ones the first."""
     best, index = next(found)
     for value, row in found:
-        best, order = torch.cat([best, value], dim=1).topk(min(k, best.shape[1] + value.shape[1]), dim=1)
-        index = torch.cat([index, row], dim=1).gather(1, order)
+        if k == 1:
+            index = torch.where(value > best, row, index)
+            best = torch.maximum(best, value)
+        else:
+            best, order = torch.cat([best, value], dim=1).topk(min(k, best.shape[1] + value.shape[1]), dim=1)
+            index = torch.cat([index, row], dim=1).gather(1, order)
     return best, index

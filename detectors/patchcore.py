@@ -24,6 +24,8 @@ from detectors.options import at_least, share
 
 DEFAULT_BACKBONE = "wide_resnet50_2"
 PROJECTION = 128
+CACHED = 2048
+"""Points whose distances to the newest centre are taken at once: a block stays in the processor's cache."""
 MAP_SIGMA = 4.0
 
 
@@ -52,7 +54,7 @@ def patch_features(features: Features, dimension: int) -> Tensor:
     levels = [avg_pool2d(level.permute(0, 3, 1, 2), 3, stride=1, padding=1) for level in features.maps]
     grid = levels[0].shape[-2:]
     resized = [levels[0], *(interpolate(level, grid, mode="bilinear") for level in levels[1:])]
-    joined = torch.cat(resized, dim=1).permute(0, 2, 3, 1)
+    joined = torch.cat(resized, dim=1).permute(0, 2, 3, 1).contiguous()
     if joined.shape[-1] <= dimension:
         return joined
     pooled: Tensor = adaptive_avg_pool1d(joined.flatten(0, 2), dimension)
@@ -78,10 +80,14 @@ def coreset(points: Tensor, ratio: float, seed: int) -> Tensor:
         basis = torch.randn(points.shape[1], PROJECTION, generator=generator) / PROJECTION**0.5
         points = points @ basis.to(points)
     chosen = [int((points - points.mean(0)).square().sum(1).argmax())]
-    distance = (points - points[chosen[0]]).square().sum(1)
-    for _ in range(max(1, int(ratio * len(points))) - 1):
-        chosen.append(int(distance.argmax()))
-        distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(1))
+    nearest_chosen = torch.full_like(points[:, 0], torch.inf)
+    blocks = list(zip(torch.split(points, CACHED), torch.split(nearest_chosen, CACHED), strict=True))
+    while True:
+        for block, distance in blocks:
+            torch.minimum(distance, (block - points[chosen[-1]]).square_().sum(1), out=distance)
+        if len(chosen) >= int(ratio * len(points)):
+            break
+        chosen.append(int(nearest_chosen.argmax()))
     return torch.tensor(chosen, device=points.device)
 
 
@@ -96,7 +102,7 @@ class FittedPatchCore(Head):
 
     def score(self, features: Features) -> Prediction:
         """Patch distances to the coreset; the largest, times its neighbourhood weight, is the image score."""
-        patches = patch_features(features, self.dimension)
+        patches = features.once(("patchcore", self.dimension), lambda: patch_features(features, self.dimension))
         found = nearest(patches.flatten(0, 2), self.bank, metric="l2")
         distances = found.distance.reshape(patches.shape[:3])
         score, worst = distances.flatten(1).max(dim=1)

@@ -12,14 +12,16 @@ runs the extractor once per image batch and condition and feeds every head.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from benchmark.types.data import Support
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,25 @@ class Features:
         maps: Patch features, one [B, h, w, D] tensor per level (a ViT layer, a CNN stage, a window scale).
         cls: Global feature [B, D], or None.
         region: (top, left, bottom, right) in canonical pixels that the maps cover; crops leave the rest unseen.
-        memo: What heads have computed from these features without gradient and other heads may use; a key names
-            everything besides the features that its value depends on.
+        memo: What heads have computed from these features without gradient and other heads may use (`once`); a key
+            names everything besides the features that its value depends on.
     """
 
     maps: tuple[Tensor, ...]
     cls: Tensor | None
     region: tuple[int, int, int, int]
     memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """``make()``, kept in ``memo`` for other heads; made anew where a gradient flows through it."""
+        import torch
+
+        if torch.is_grad_enabled() and self.maps[-1].requires_grad:
+            return make()
+        if key not in self.memo:
+            self.memo[key] = make()
+        made: T = self.memo[key]
+        return made
 
     def pooled(self) -> Tensor:
         """[CLS, mean patch of the last level] per image, [B, D'] (mean patch alone where there is no CLS)."""

@@ -1,7 +1,8 @@
 """anomalib's side of `tests.perf.anomalib`: for the interpreter that has anomalib; imports nothing of TrustAD.
 
 Reads a folder: ``state.pt`` (the backbone's weights by timm name) and ``images.npz`` (float32 ``support`` [M, 3, H, W]
-and ``query`` [N, 3, H, W], normalised). Writes ``out.npz``: seconds and scores of every episode.
+and ``query`` [N, 3, H, W], normalised; ``bank`` [M, D] of the first episode, ours). Writes ``out.npz``: seconds and
+scores of every episode, and those of the first with that bank.
 """
 
 from __future__ import annotations
@@ -53,6 +54,12 @@ def fit(model: torch.nn.Module, support: torch.Tensor) -> None:
 def run(model: torch.nn.Module, support: torch.Tensor, query: torch.Tensor, chunk: int) -> torch.Tensor:
     """Scores [N] of the query after fitting to the support."""
     fit(model, support)
+    return score(model, query, chunk)
+
+
+@torch.no_grad()
+def score(model: torch.nn.Module, query: torch.Tensor, chunk: int) -> torch.Tensor:
+    """Scores [N] of the query."""
     return torch.cat([model(part).pred_score.flatten() for part in query.split(chunk)])
 
 
@@ -74,6 +81,9 @@ def main() -> None:
             started = time.perf_counter()
             scores = run(model, support[s * k : (s + 1) * k], query, int(chunk))
             found |= {f"seconds {k} {s}": time.perf_counter() - started, f"scores {k} {s}": scores.numpy()}
+            if "scores with our bank" not in found:
+                model.memory_bank = torch.from_numpy(arrays["bank"])
+                found["scores with our bank"] = score(model, query, int(chunk)).numpy()
     np.savez(Path(folder) / "out.npz", **found)
 
 
