@@ -120,7 +120,7 @@ def _collect_one(
         evidence=tuple(evidence),
         validity=validity_of(scores, attacks, run_facts(grid), detector.card),
         failures=failed,
-        environment=environment(plan.selection.device, track.chunk_size),
+        environment=environment(plan.selection.device, track.chunk_size, plan.selection.precision),
         code=code(),
         timing=_timing(timing, cells),
     )

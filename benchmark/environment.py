@@ -8,8 +8,13 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from benchmark.jobs import Precision
 from benchmark.results import Code, Environment
 
+PRECISIONS: dict[Precision, str] = {
+    "float32": "float32, TF32 off",
+    "reduced": "float32, factors of products rounded to bfloat16 or TF32 where the device can",
+}
 PACKAGES = (
     "torch",
     "torchvision",
@@ -26,7 +31,7 @@ PACKAGES = (
 )
 
 
-def environment(device: str, chunk_size: int) -> Environment:
+def environment(device: str, chunk_size: int, precision: Precision) -> Environment:
     """Interpreter, platform, device, threads and package versions of this process."""
     import torch
 
@@ -35,7 +40,7 @@ def environment(device: str, chunk_size: int) -> Environment:
         platform=f"{platform.system()} {platform.machine()}",
         device=torch.cuda.get_device_name() if device.startswith("cuda") else f"cpu ({platform.machine()})",
         threads=torch.get_num_threads(),
-        precision="float32, TF32 off",
+        precision=PRECISIONS[precision],
         chunk_size=chunk_size,
         packages={name: found for name in PACKAGES if (found := package_version(name))},
     )

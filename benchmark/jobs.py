@@ -12,10 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmark.types import Sample
 
+Precision = Literal["float32", "reduced"]
+"""``reduced``: factors of float32 products may be rounded to bfloat16 or TF32, where the device is faster that way."""
+REDUCED = "reduced precision"
+"""Restriction that a result carries then: its scores are those of one kind of processor, so it is never ranked."""
 LEAVE_ONE_OUT = "leave_one_out"
 PROBES: Mapping[str, int] = {
     LEAVE_ONE_OUT: 1,
@@ -119,6 +123,7 @@ class Job:
     canonical_edge: int
     chunk_size: int
     device: str
+    precision: Precision
     query: tuple[Sample, ...]
     episodes: tuple[EpisodeSpec, ...]
     passes: tuple[PassSpec, ...]

@@ -39,6 +39,7 @@ def job_of(
         canonical_edge=track.canonical_edge,
         chunk_size=track.chunk_size,
         device=selection.device,
+        precision=selection.precision,
         query=episodes[0].query,
         episodes=tuple(EpisodeSpec(e.shots, e.seed, e.support) for e in episodes),
         passes=passes,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError
-from benchmark.jobs import LEAVE_ONE_OUT, PROBES, CellSpec, DetectorSpec, Job
+from benchmark.jobs import LEAVE_ONE_OUT, PROBES, REDUCED, CellSpec, DetectorSpec, Job, Precision
 from benchmark.jsonio import digest_json
 from benchmark.passes import jobs_of
 from benchmark.registry import DATASETS
@@ -45,6 +45,7 @@ class Selection:
     backbone: str | None = None
     data_root: Path | None = None
     device: str = "cpu"
+    precision: Precision = "float32"
 
     def restrictions(self) -> tuple[str, ...]:
         """What was left out of the track, in words; a restricted result is never ranked."""
@@ -56,7 +57,8 @@ class Selection:
             "epsilons": self.epsilons,
         }
         words = [f"only {kind} {', '.join(map(str, chosen))}" for kind, chosen in named.items() if chosen]
-        return (*words, f"at most {self.limit} images per class") if self.limit else tuple(words)
+        words += [f"at most {self.limit} images per class"] if self.limit else []
+        return (*words, REDUCED) if self.precision != "float32" else tuple(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +347,7 @@ def _key(
         "edge": track.canonical_edge,
         "chunk": track.chunk_size,
         "device": selection.device.partition(":")[0],
-        "precision": "float32",
+        "precision": selection.precision,
         "detector": _identity(bench, spec),
         "dataset": [dataset.info.name, dataset.info.version, episode.category],
         "query": digest_json([[s.id, s.sha256, s.label] for s in samples]),

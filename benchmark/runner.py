@@ -22,7 +22,7 @@ from benchmark.episodes import chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
 from benchmark.image_store import ImageStore
-from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
+from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec, Precision
 from benchmark.metrics.outcome import Floats
 from benchmark.overlap import ahead
 from benchmark.pass_run import CellFailure, Clock, PassRun, SharedFeatures, Tally
@@ -56,10 +56,11 @@ class Example:
     after: Prediction
 
 
-def prepare_device(device: str) -> None:
-    """Fix what the bits depend on: TF32 off, deterministic kernels where torch has them."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+def prepare_device(device: str, precision: Precision = "float32") -> None:
+    """Fix what the bits depend on: deterministic kernels where torch has them, and whether products may be rounded."""
+    reduced = precision == "reduced"
+    torch.set_float32_matmul_precision("medium" if reduced else "highest")
+    torch.backends.cudnn.allow_tf32 = reduced
     torch.backends.cudnn.benchmark = False
     torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without its seconds of imports
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -76,7 +77,7 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
     Yields:
         Cells as their passes complete, and failures; a failing pass does not stop the others.
     """
-    prepare_device(job.device)
+    prepare_device(job.device, job.precision)
     bench = JobBench(job, dict(known))
     for passes in streams(job.passes):
         for run in bench.run(passes):

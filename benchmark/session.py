@@ -83,7 +83,7 @@ class Summary:
 
 def plan_run(track: Track, selection: Selection, out: Path) -> tuple[Plan, Workbench, CellStore]:
     """Plan a run without writing anything."""
-    prepare_device(selection.device)
+    prepare_device(selection.device, selection.precision)
     bench, store = Workbench(), CellStore(out)
     return make_plan(track, selection, store, bench), bench, store
 

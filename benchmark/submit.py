@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmark.errors import ResultError, StoreError, UsageError
+from benchmark.jobs import REDUCED
 from benchmark.jsonio import pretty_json
 from benchmark.results import DetectorRef, RunResult, load_result
 from benchmark.submission import Gallery, load_gallery, load_submission
@@ -53,6 +54,8 @@ def make_submission(
     """
     source = _source(run, detector)
     results = [load_result(path) for path in sorted((source / "results").glob("*.json"))]
+    if any(REDUCED in result.track.restrictions for result in results):
+        raise UsageError(f"{source} was computed in {REDUCED}, which nobody can check; run it without --precision")
     target = root / slug
     try:
         root.mkdir(parents=True, exist_ok=True)

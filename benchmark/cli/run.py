@@ -37,6 +37,7 @@ def run(
     backbone: str | None = None,
     weights_dir: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["float32", "reduced"] = "float32",
     executor: str = "local",
     out: Path | None = None,
     dry_run: bool = False,
@@ -74,6 +75,8 @@ def run(
         Folder that holds downloaded weights.
     device
         Where to compute; auto takes CUDA when there is one.
+    precision
+        reduced: let the device round factors of products to bfloat16 or TF32. For first looks: never ranked.
     executor
         How jobs are carried out: local, or ray for several machines.
     out
@@ -112,6 +115,7 @@ def run(
         backbone=backbone,
         data_root=data_root,
         device=resolve_device(device),
+        precision=precision,
     )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: give a whole number of at least 1")

@@ -18,6 +18,7 @@ from benchmark.jobs import Job
 from benchmark.runner import JobBench, run_job
 from benchmark.store import Cell
 from benchmark.types import Extractor
+from detectors import bank
 from tests.perf.grid import EPSILONS, grid, integers, only_job
 from tests.perf.measure import Report, options, pictures, prepare, seconds
 
@@ -118,6 +119,7 @@ def main() -> None:
     bare, parts = unavoidable(job, chosen.edge, chosen.batch, chosen.device)
     cells: list[Cell] = []
     decode = seconds(lambda: list(JobBench(job, {}).chunks(job.query)))
+    bank.CACHE = bank.FeatureCache()  # the products above fitted the banks
     whole = seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device)
     words = f"--backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images} --chunk {chosen.chunk}"
     shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.jobs import Job
+from benchmark.jobs import Job, Precision
 from benchmark.planner import Selection
 from benchmark.session import plan_run
 from benchmark.tracks import Tier, Track, TrackDataset
@@ -50,9 +50,9 @@ def grid(
     )
 
 
-def only_job(track: Track, device: str) -> Job:
+def only_job(track: Track, device: str, precision: Precision = "float32") -> Job:
     """The plan of a grid whose cells are all missing."""
     with tempfile.TemporaryDirectory() as folder:
-        plan, _, _ = plan_run(track, Selection(device=device), Path(folder))
+        plan, _, _ = plan_run(track, Selection(device=device, precision=precision), Path(folder))
     (job,) = plan.jobs
     return job

@@ -25,6 +25,9 @@ Made by `python -m tests.perf.page` from `docs/performance/*.json`; each section
 | forward pass of the clean images with its graph | all surrogate heads: each costs one backward |
 | backward pass | all epsilons of a one-step attack |
 | attacked features | all detectors with one backbone and surrogate head |
+| PatchCore's pooled patch features | all PatchCore heads |
+
+Beside the computing, another thread decodes the next batch and copies it to the device, and a third stores the cells.
 
 On the grid of shots {1,2,4,8,16} x seeds {0,1,2} x fgsm_head x 5 epsilons that is, per image, 2 + 15 x 2 + 75 = 107
 passes (backward = 2). The graph comes from a second clean forward, not from the one that gives the clean scores: their
@@ -36,8 +39,10 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 
 - Reference results: float32, TF32 off, deterministic kernels where torch has them; recorded in `environment.precision`.
   Attention is torch's fused `scaled_dot_product_attention`.
-- bfloat16 is not offered, although it is faster: it moves AUROCs by more than 1e-3 ("Precision and layout"), and what
-  it does to attack gradients is unexamined. TF32 is not offered either.
+- `--precision reduced` lets torch round the factors of matrix products to bfloat16 (processors with AMX or
+  AVX512-BF16) or to TF32 (CUDA); sums, activations and distances stay float32. Such cells have addresses of their own,
+  such results carry the restriction "reduced precision": never ranked, and `trustad submit` refuses them. bfloat16
+  throughout (autocast) is not offered: it moves scores more and gains less ("Precision and layout").
 - One process and one device (`--executor local`). Several GPUs: `--executor ray`, which starts Ray on this machine by
   itself and runs one process per GPU ([scale.md](scale.md)); a second pool of processes would have to learn again what
   Ray knows of lost workers. On the CPU torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
@@ -47,7 +52,8 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
   is a test oracle: "Nearest-neighbour search" has its times; its winners carry no gradient and it has no part-wise
   memo, which saves more than it would.
 - Nothing of this page was measured on a GPU.
-- A batch that does not fit into memory is halved; the cell says so.
+- Batches are the track's chunks, since bits depend on them and a cell's address names them; one that does not fit into
+  the device's memory is halved, and the cell says so.
 
 ## What limits the figures
 

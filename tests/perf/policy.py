@@ -1,8 +1,8 @@
 """What would make the CPU faster, and what it does to the results: python -m tests.perf.policy [--backbone NAME ...]
 
-A backbone's forward pass in float32 against bfloat16 (autocast), channels-last and `torch.compile` (compiling not
-timed), and one-shot AnomalyDINO's AUROC on a generated category with each. The target is the margin within which
-bfloat16 might be offered.
+A backbone's forward pass in float32 against `--precision reduced`, bfloat16 throughout (autocast), channels-last and
+`torch.compile` (compiling not timed), and one-shot AnomalyDINO's AUROC on a generated category with each. The target
+is the margin within which a precision may be offered. ``--attacked`` images are attacked in both precisions, too.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.jobs import Precision
 from benchmark.metrics.ranking import auroc_value
-from benchmark.runner import JobBench
+from benchmark.runner import JobBench, prepare_device, run_job
+from benchmark.store import Cell
 from benchmark.types import Features
 from detectors import bank
 from detectors.anomalydino import AnomalyDINO
@@ -59,6 +62,7 @@ def compiled(inner: FrozenExtractor) -> Variant:
 
 VARIANTS: dict[str, Callable[[FrozenExtractor], Variant]] = {
     "float32": Variant,
+    "reduced": Variant,
     "bfloat16": lambda inner: Variant(inner, torch.bfloat16),
     "torch.compile": compiled,
     "channels-last": channels_last,
@@ -79,6 +83,23 @@ def auroc(extractor: Variant, bench: JobBench) -> float:
     return auroc_value(*sides)
 
 
+def attacked(precision: Precision, backbone: str, edge: int, chunk: int, images: int) -> dict[str, float]:
+    """AUROC of one-shot AnomalyDINO by condition, everything computed in one precision."""
+    names = ("fgsm_head", "pgd_score_10")
+    track = grid(
+        ["anomalydino"], names, backbone=backbone, edge=edge, chunk=chunk, shots=(1,), seeds=(0,), images=images
+    )
+    job = only_job(track, "cpu", precision)
+    labels = np.array([sample.label for sample in job.query])
+    found = {}
+    for cell in run_job(job, {}):
+        assert isinstance(cell, Cell), cell
+        attack = cell.key["attack"]
+        name = f"{attack['name']} {cell.key['epsilon']}/255" if attack else "clean"
+        found[name] = auroc_value(cell.scores[labels == 1], cell.scores[labels == 0])
+    return found
+
+
 def main() -> None:
     """Measure."""
     parser = options(__doc__)
@@ -86,10 +107,12 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=112)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--attacked", type=int, default=0, help="images to attack in both precisions")
     parser.add_argument("--repeats", type=int, default=5)
     chosen = parser.parse_args()
     prepare(chosen)
     words = f"--backbone {chosen.backbone} --edge {chosen.edge} --batch {chosen.batch} --images {chosen.images}"
+    words += f" --attacked {chosen.attacked}" if chosen.attacked else ""
     name = f"policy-{chosen.backbone.replace(':', '-')}"
     report = Report(name, f"Precision and layout, {chosen.backbone}", f"python -m tests.perf.policy {words}")
     report.columns = ("variant      ", "s a batch", "times faster", "AUROC")
@@ -98,14 +121,21 @@ def main() -> None:
     bench, images = JobBench(job, {}), pictures(chosen.batch, chosen.edge) / 255.0
     speed, quality = dict[str, float](), dict[str, float]()
     for variant, make in VARIANTS.items():
+        prepare_device("cpu", "reduced" if variant == "reduced" else "float32")
         extractor = make(build(chosen.backbone))
         with torch.no_grad():
             extractor(images)
             speed[variant] = seconds(lambda e=extractor: e(images), repeats=chosen.repeats)
         quality[variant] = auroc(extractor, bench)
         report.row(variant, speed[variant], speed["float32"] / speed[variant], f"{quality[variant]:.4f}")
-    gap = abs(quality["bfloat16"] - quality["float32"])
-    report.at_most("bfloat16, difference of AUROC", gap, 1e-3)
+    for variant in ("reduced", "bfloat16"):
+        report.at_most(f"{variant}, difference of AUROC", abs(quality[variant] - quality["float32"]), 1e-3)
+    if chosen.attacked:
+        whole, rounded = (
+            attacked(p, chosen.backbone, chosen.edge, chosen.batch, chosen.attacked) for p in get_args(Precision)
+        )
+        pairs = "; ".join(f"{name} {value:.4f} / {rounded[name]:.4f}" for name, value in whole.items())
+        report.notes.append(f"AUROC of {chosen.attacked} images in float32 / reduced: {pairs}.")
     report.save()
 
 

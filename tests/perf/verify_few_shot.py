@@ -132,7 +132,7 @@ def write(folder: Path, dataset: str) -> None:
             for c in PUBLISHED[dataset]
             for probe in TRACK.probes
         ),
-        environment=environment("cpu", TRACK.chunk_size),
+        environment=environment("cpu", TRACK.chunk_size, "float32"),
         code=code(),
         timing=Timing(
             started="2026-01-01T00:00:00+00:00",
