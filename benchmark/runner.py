@@ -18,6 +18,7 @@ from benchmark.batches import Chunk, Cost, in_halves
 from benchmark.canonical import canonical_shape
 from benchmark.clean_graph import CleanGraph
 from benchmark.diagnostics import dead_share, repeat_error
+from benchmark.environment import trim_heap
 from benchmark.episodes import chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
@@ -42,6 +43,9 @@ from benchmark.types import (
     TransductiveScorer,
 )
 from benchmark.workbench import Workbench
+
+TRIM_EVERY = 8
+"""Chunks after which freed memory is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,13 @@ class JobBench:
                 with run.guard(cell):
                     run.tallies[cell.address] = Tally(pixels=self._collector(cell))
         try:
-            for chunk in ahead(self.chunks(passes[0].samples)):
+            for place, chunk in enumerate(ahead(self.chunks(passes[0].samples))):
                 clean = CleanGraph(chunk.batch.images)
                 for run in runs:
                     with run.guard():
                         run.size = in_halves(chunk, run.size, partial(self._feed, run, clean))
+                if place % TRIM_EVERY == 0:
+                    trim_heap()
         except Exception as error:  # images that cannot be read
             for run in runs:
                 run.fail(error)
