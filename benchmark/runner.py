@@ -7,6 +7,7 @@ are keyed by sample.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,15 +61,28 @@ class Example:
     after: Prediction
 
 
-def prepare_device(device: str, precision: Precision = "float32") -> None:
-    """Fix what the bits depend on: deterministic kernels where torch has them, and whether products may be rounded."""
-    reduced = precision == "reduced"
-    torch.set_float32_matmul_precision("medium" if reduced else "highest")
-    torch.backends.cudnn.allow_tf32 = reduced
+def prepare_device(device: str) -> None:
+    """Fix what the bits depend on: no TF32 in convolutions, deterministic kernels where torch has them.
+
+    Raises:
+        TrustADError: If the device is not there.
+    """
+    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without its seconds of imports
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise TrustADError(f"--device {device}: no CUDA device here; use --device cpu")
+
+
+@contextmanager
+def computing_in(precision: Precision) -> Iterator[None]:
+    """Exact or rounded matrix products meanwhile; torch's process-wide switch is put back after."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if precision == "reduced" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]:
@@ -81,12 +95,13 @@ def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]
     Yields:
         Cells as their passes complete, and failures; a failing pass does not stop the others.
     """
-    prepare_device(job.device, job.precision)
-    bench = JobBench(job, dict(known))
-    for passes in streams(job.passes):
-        for run in bench.run(passes):
-            yield from run.failures
-            yield from run.done
+    prepare_device(job.device)
+    with computing_in(job.precision):
+        bench = JobBench(job, dict(known))
+        for passes in streams(job.passes):
+            for run in bench.run(passes):
+                yield from run.failures
+                yield from run.done
 
 
 class JobBench:

@@ -21,7 +21,7 @@ from benchmark.overlap import behind
 from benchmark.pass_run import CellFailure
 from benchmark.planner import Plan, Selection, make_plan
 from benchmark.results import Failure, Timing
-from benchmark.runner import prepare_device
+from benchmark.runner import computing_in, prepare_device
 from benchmark.scratch import sweep
 from benchmark.store import Cell, CellStore, run_lock
 from benchmark.tracks import Track
@@ -83,7 +83,7 @@ class Summary:
 
 def plan_run(track: Track, selection: Selection, out: Path) -> tuple[Plan, Workbench, CellStore]:
     """Plan a run without writing anything."""
-    prepare_device(selection.device, selection.precision)
+    prepare_device(selection.device)
     bench, store = Workbench(), CellStore(out)
     return make_plan(track, selection, store, bench), bench, store
 
@@ -99,7 +99,7 @@ def run_track(
     """
     started, clock = _now(), time.perf_counter()
     run = executor(executor_name)
-    with run_lock(out):
+    with run_lock(out), computing_in(selection.precision):
         for path in (*sweep(out), *sweep(cache_dir())):
             log("removed", {"path": str(path)})
         plan, bench, store = plan_run(track, selection, out)

@@ -124,12 +124,19 @@ def _search_parts(
 
 def _blocks(queries: Tensor, bank: Tensor, k: int, metric: Metric) -> Iterator[Found]:
     for start in range(0, len(bank), BANK_BLOCK):
-        block = bank[start : start + BANK_BLOCK]
-        similarity = queries @ block.T
-        if metric == "l2":
-            similarity -= block.square().sum(1) / 2
-        value, row = similarity.topk(min(k, len(block)), dim=1) if k > 1 else _largest(similarity)
+        value, row = _block(queries, bank[start : start + BANK_BLOCK], k, metric)
         yield value, row + start
+
+
+def _block(queries: Tensor, block: Tensor, k: int, metric: Metric) -> Found:
+    """One product, which is gone when the next is made: it gets the same memory, still in the cache."""
+    similarity = queries @ block.T
+    if metric == "l2":
+        similarity -= block.square().sum(1) / 2
+    if k == 1:
+        return _largest(similarity)
+    value, row = similarity.topk(min(k, len(block)), dim=1)
+    return value, row
 
 
 def _largest(similarity: Tensor) -> Found:

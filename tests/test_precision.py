@@ -36,6 +36,7 @@ def test_a_reduced_run_says_so_and_shares_no_cell_with_the_reference(tmp_path: P
     switched: list[str] = []
     reduced = run(tmp_path, REDUCED_RUN, switched)
     assert set(switched) == {"medium"}
+    assert torch.get_float32_matmul_precision() == "highest"
     found = result(tmp_path)
     assert REDUCED in found.track.restrictions
     assert not found.track.complete

@@ -167,11 +167,13 @@ def _figure(value: object) -> str:
 
 def _dry_run(track: str, selection: Selection, folder: Path, *, as_json: bool) -> int:
     from benchmark.estimate import estimate
+    from benchmark.runner import computing_in
     from benchmark.session import plan_run
     from benchmark.tracks import load_track
 
     plan, bench, _ = plan_run(load_track(track), selection, folder)
-    rows, cost = _plan_rows(plan), estimate(plan, bench)
+    with computing_in(selection.precision):
+        rows, cost = _plan_rows(plan), estimate(plan, bench)
     if as_json:
         print(json.dumps({"done": plan.done, "missing": plan.missing, "passes": rows, "estimate": asdict(cost)}))
         return 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from operator import itemgetter
 
 import torch
 
@@ -97,6 +98,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--detector", action="append", help="repeatable; default anomalydino and knn")
     parser.add_argument("--shots", type=integers, default=(1, 4))
     parser.add_argument("--seeds", type=integers, default=(0,))
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch", type=integers, default=(1, 4, 16), help="batch sizes to try bare")
     return parser.parse_args()
 
@@ -119,8 +121,14 @@ def main() -> None:
     bare, parts = unavoidable(job, chosen.edge, chosen.batch, chosen.device)
     cells: list[Cell] = []
     decode = seconds(lambda: list(JobBench(job, {}).chunks(job.query)))
-    bank.CACHE = bank.FeatureCache()  # the products above fitted the banks
-    whole = seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device)
+    whole = float("inf")
+    for _ in range(chosen.repeats):  # in turn, so that other load on the machine hits both
+        cells.clear()
+        bank.CACHE = bank.FeatureCache()  # the products fitted the banks
+        whole = min(
+            whole, seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device)
+        )
+        bare, parts = min((bare, parts), unavoidable(job, chosen.edge, chosen.batch, chosen.device), key=itemgetter(0))
     words = f"--backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images} --chunk {chosen.chunk}"
     shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
     command = f"python -m tests.perf.floor {words} --shots {shots} --seeds {seeds}"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.jobs import Precision
 from benchmark.metrics.ranking import auroc_value
-from benchmark.runner import JobBench, prepare_device, run_job
+from benchmark.runner import JobBench, computing_in, run_job
 from benchmark.store import Cell
 from benchmark.types import Features
 from detectors import bank
@@ -121,12 +121,11 @@ def main() -> None:
     bench, images = JobBench(job, {}), pictures(chosen.batch, chosen.edge) / 255.0
     speed, quality = dict[str, float](), dict[str, float]()
     for variant, make in VARIANTS.items():
-        prepare_device("cpu", "reduced" if variant == "reduced" else "float32")
         extractor = make(build(chosen.backbone))
-        with torch.no_grad():
+        with computing_in("reduced" if variant == "reduced" else "float32"), torch.no_grad():
             extractor(images)
             speed[variant] = seconds(lambda e=extractor: e(images), repeats=chosen.repeats)
-        quality[variant] = auroc(extractor, bench)
+            quality[variant] = auroc(extractor, bench)
         report.row(variant, speed[variant], speed["float32"] / speed[variant], f"{quality[variant]:.4f}")
     for variant in ("reduced", "bfloat16"):
         report.at_most(f"{variant}, difference of AUROC", abs(quality[variant] - quality["float32"]), 1e-3)
