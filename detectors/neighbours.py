@@ -149,7 +149,7 @@ def _largest(similarity: Tensor) -> Found:
         return similarity.max(dim=1, keepdim=True)
     value, group = similarity.view(len(similarity), -1, GROUP).amax(2).max(dim=1, keepdim=True)
     inside = group * GROUP + torch.arange(GROUP, device=group.device)
-    return value, group * GROUP + similarity.gather(1, inside).argmax(dim=1, keepdim=True)
+    return value, group * GROUP + similarity.gather(1, inside).max(dim=1, keepdim=True)[1]
 
 
 def _merged(found: Iterator[Found], k: int) -> Found:

@@ -132,7 +132,8 @@ def main() -> None:
 
     build(chosen.model)  # neither side's time holds the making of the network
     first = next(iter(episodes))
-    alone = seconds(lambda: ours(chosen.model, {first: episodes[first]}, query, chosen.chunk))
+    single = [key for key in episodes if key[0] == first[0]]
+    alone = min(seconds(lambda k=key: ours(chosen.model, {k: episodes[k]}, query, chosen.chunk)) for key in single)
     whole = seconds(grid)
     other = theirs(chosen, support, query, banks[0])
     spent = {key: float(other[f"seconds {key[0]} {key[1]}"]) for key in episodes}
@@ -147,8 +148,9 @@ def main() -> None:
         f"anomalib-{chosen.model}-{chosen.edge}", f"anomalib, {chosen.model}, {chosen.edge} pixels", command
     )
     report.columns = ("what                       ", "ours s", "anomalib s")
-    report.row(f"{first[0]} shot, seed {first[1]}, with fit", alone, spent[first])
-    report.at_most("one run, ours over anomalib", alone / spent[first], 1.0)
+    other_alone = min(spent[key] for key in single)
+    report.row(f"{first[0]} shot, with fit, fastest of {len(single)}", alone, other_alone)
+    report.at_most("one run, ours over anomalib", alone / other_alone, 1.0)
     if len(episodes) > 1:
         report.row(f"all {len(episodes)} episodes, with fits", whole, sum(spent.values()))
         distinct = len({i for k, s in episodes for i in range(s * k, (s + 1) * k)})

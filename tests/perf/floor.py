@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from operator import itemgetter
 
 import torch
 
@@ -21,22 +20,19 @@ from benchmark.store import Cell
 from benchmark.types import Extractor
 from detectors import bank
 from tests.perf.grid import EPSILONS, grid, integers, only_job
-from tests.perf.measure import Report, options, pictures, prepare, seconds
+from tests.perf.measure import Report, mean_seconds, options, pictures, prepare, seconds
 
 ATTACKS = ("fgsm_head", "sign_noise")
 
 
 def passes(extractor: Extractor, edge: int, sizes: tuple[int, ...], device: str) -> tuple[float, float, int]:
     """Seconds per image of a bare forward, of a backward, and the batch size at which the forward is fastest."""
-    best = (float("inf"), 0.0, 0)
-    for size in sizes:
-        images = (pictures(size, edge).float() / 255.0).to(device)
-        with torch.no_grad():
-            forward = seconds(lambda x=images: extractor(x), device, 3) / size
-        if forward < best[0]:
-            both = seconds(lambda x=images: _backward(extractor, x), device, 2) / size
-            best = (forward, both - forward, size)
-    return best
+    batches = {size: (pictures(size, edge).float() / 255.0).to(device) for size in sizes}
+    with torch.no_grad():
+        size = min(sizes, key=lambda n: seconds(lambda: extractor(batches[n]), device, 3) / n)
+        forward = mean_seconds(lambda: extractor(batches[size]), device, 10) / size
+    both = mean_seconds(lambda: _backward(extractor, batches[size]), device, 5) / size
+    return forward, both - forward, size
 
 
 def _backward(extractor: Extractor, images: torch.Tensor) -> None:
@@ -57,7 +53,7 @@ def products(job: Job, device: str) -> Iterator[tuple[int, float]]:
         if bank is None or bank.ndim != 2 or len(bank) <= cell.shots:
             continue
         queries = torch.randn(patches.shape[1] * patches.shape[2] * 8, bank.shape[1], device=device)
-        spent = seconds(lambda q=queries, b=bank: q @ b.T, device, 3) / 8
+        spent = mean_seconds(lambda q=queries, b=bank: q @ b.T, device, 5) / 8
         new = 1.0
         if parts is not None:  # clean and noise images: each support image's part once for all banks
             fresh = [rows for key, rows in zip(parts.keys, parts.rows, strict=True) if key not in known]
@@ -118,29 +114,29 @@ def main() -> None:
         images=chosen.images,
     )
     job = only_job(track, chosen.device)
-    bare, parts = unavoidable(job, chosen.edge, chosen.batch, chosen.device)
+    bare = [unavoidable(job, chosen.edge, chosen.batch, chosen.device)]
     cells: list[Cell] = []
     decode = seconds(lambda: list(JobBench(job, {}).chunks(job.query)))
-    whole = float("inf")
+    runs = []
     for _ in range(chosen.repeats):  # in turn, so that other load on the machine hits both
         cells.clear()
         bank.CACHE = bank.FeatureCache()  # the products fitted the banks
-        whole = min(
-            whole, seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device)
-        )
-        bare, parts = min((bare, parts), unavoidable(job, chosen.edge, chosen.batch, chosen.device), key=itemgetter(0))
+        runs.append(seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device))
+        bare.append(unavoidable(job, chosen.edge, chosen.batch, chosen.device))
+    whole, least = (sum(values) / len(values) for values in (runs, [total for total, _ in bare]))
     words = f"--backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images} --chunk {chosen.chunk}"
     shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
     command = f"python -m tests.perf.floor {words} --shots {shots} --seeds {seeds}"
     report = Report(f"floor-{chosen.backbone.replace(':', '-')}", f"Floor, {chosen.backbone}", command)
     report.columns = ("what           ", "value")
-    for name, value in parts.items():
-        report.row(name, value)
-    report.row("unavoidable s", bare)
+    for name in bare[0][1]:
+        report.row(name, sum(parts[name] for _, parts in bare) / len(bare))
+    report.row("unavoidable s", least)
     report.row("run s", whole)
+    report.row("fastest and slowest run s", f"{min(runs):.3g}, {max(runs):.3g}")
     report.row("cells", len(cells))
     report.row("first decode s, not in the run", decode)
-    report.at_most("run over its unavoidable work, with pixel counts", whole / bare, 1.15)
+    report.at_most("run over its unavoidable work, with pixel counts", whole / least, 1.15)
     report.save(chosen.device)
 
 

@@ -106,6 +106,11 @@ def seconds(work: Callable[[], object], device: str = "cpu", repeats: int = 1) -
     return min(_once(work, device) for _ in range(repeats))
 
 
+def mean_seconds(work: Callable[[], object], device: str, repeats: int) -> float:
+    """Mean wall time: that of a part of longer work, of which the least of short calls says too little."""
+    return sum(_once(work, device) for _ in range(repeats)) / repeats
+
+
 def _once(work: Callable[[], object], device: str) -> float:
     gc.collect()
     _wait(device)
