@@ -3,13 +3,15 @@
 The run is the runner on a planned grid: support views, fits, clean scores, fgsm_head and sign_noise at five budgets,
 pixel counts. Unavoidable are its backbone passes (each view of each support image once; one clean forward; one backward
 per surrogate head; one forward per attacked image) and the heads' matrix products, each at the time that it takes bare,
-at the best batch size. Rotation, synthetic anomalies, fits of heads, decoding and counting of pixels are overhead.
+at the best batch size; medians of runs and bare work in turn. Rotation, synthetic anomalies, fits of heads, decoding
+and counting of pixels are overhead.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from statistics import median
 
 import torch
 
@@ -94,7 +96,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--detector", action="append", help="repeatable; default anomalydino and knn")
     parser.add_argument("--shots", type=integers, default=(1, 4))
     parser.add_argument("--seeds", type=integers, default=(0,))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=integers, default=(1, 4, 16), help="batch sizes to try bare")
     return parser.parse_args()
 
@@ -123,14 +125,14 @@ def main() -> None:
         bank.CACHE = bank.FeatureCache()  # the products fitted the banks
         runs.append(seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device))
         bare.append(unavoidable(job, chosen.edge, chosen.batch, chosen.device))
-    whole, least = (sum(values) / len(values) for values in (runs, [total for total, _ in bare]))
+    whole, least = median(runs), median(total for total, _ in bare)
     words = f"--backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images} --chunk {chosen.chunk}"
     shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
     command = f"python -m tests.perf.floor {words} --shots {shots} --seeds {seeds}"
     report = Report(f"floor-{chosen.backbone.replace(':', '-')}", f"Floor, {chosen.backbone}", command)
     report.columns = ("what           ", "value")
     for name in bare[0][1]:
-        report.row(name, sum(parts[name] for _, parts in bare) / len(bare))
+        report.row(name, median(parts[name] for _, parts in bare))
     report.row("unavoidable s", least)
     report.row("run s", whole)
     report.row("fastest and slowest run s", f"{min(runs):.3g}, {max(runs):.3g}")

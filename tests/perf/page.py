@@ -41,8 +41,9 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
   Attention is torch's fused `scaled_dot_product_attention`.
 - `--precision reduced` lets torch round the factors of matrix products to bfloat16 (processors with AMX or
   AVX512-BF16) or to TF32 (CUDA); sums, activations and distances stay float32. Such cells have addresses of their own,
-  such results carry the restriction "reduced precision": never ranked, and `trustad submit` refuses them. bfloat16
-  throughout (autocast) is not offered: it moves scores more and gains less ("Precision and layout").
+  such results carry the restriction "reduced precision": never ranked, and `trustad submit` refuses them. It is meant
+  for large backbones: on the shipped one it gains nothing and moved an AUROC by more than 1e-3 ("Precision and layout",
+  which has the figures of bfloat16 throughout, by autocast, too: not offered).
 - One process and one device (`--executor local`). Several GPUs: `--executor ray`, which starts Ray on this machine by
   itself and runs one process per GPU ([scale.md](scale.md)); a second pool of processes would have to learn again what
   Ray knows of lost workers. On the CPU torch's threads (`OMP_NUM_THREADS`); bits are fixed for one thread count.
@@ -57,16 +58,23 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 
 ## What limits the figures
 
+- The machine: virtual cores shared with others. One forward pass of 16 images took 160 to 220 ms within a minute,
+  so a figure within a tenth of its target is not decided by one run. The two sides of a ratio ran in one process or one
+  after the other, in turn where they are short.
 - Floor, embedded: the run does forwards that the floor leaves out, each on purpose. In that grid: 32 for the graph of
   the clean images, 16 to measure repeatability, 36 views of support images one by one for the detectors' fits (their
-  bits must not depend on the batch), against 800. Attacks of several steps thin them out.
-- Naive stays below its count, which knows backbone passes only: attacked images belong to one support set, so every
-  bank is searched anew for them on both sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded`
-  alone), where its search costs as much as the backbone, 4.5 times.
+  bits must not depend on the batch), against 800: a tenth. Larger test sets and attacks of several steps thin them out.
+- Naive stays below its count, which knows backbone passes only and takes a backward for two: with frozen weights it
+  costs about 1.2 forwards. Attacked images belong to one support set, so every bank is searched anew for them on both
+  sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone), where its search costs as much as
+  the backbone, 4.5 times (AMD EPYC).
 - anomalib, all episodes: fits cannot be shared beyond extracting each support image once, and PatchCore's coresets not
-  at all; the count of images through the backbone is beside the figure. More query images raise it.
-- Search: faiss's product alone is faster than torch's on this CPU; bank sizes of one category stay in the rows where
-  the difference is milliseconds.
+  at all; the count of images through the backbone is beside the figure. Fewer query images lower it: 12 for AnomalyDINO
+  gave 4.9, 24 for PatchCore 4.6 (AMD EPYC, before its patch features were shared); test sets have about 100.
+- Search: the maximum and its place cost a tenth of the product, most of it one read of the product. faiss never wins
+  where its OpenBLAS uses the kernels of this processor; on an AMD EPYC it was 17 to 25 % faster than an earlier search.
+- A thread that reads ahead must not start a second team of OpenMP threads: it made the first one's loops 15 % slower on
+  two cores. It uses numpy alone.
 """
 
 
