@@ -64,6 +64,9 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 - Floor, embedded: the run does forwards that the floor leaves out, each on purpose. In that grid: 32 for the graph of
   the clean images, 16 to measure repeatability, 36 views of support images one by one for the detectors' fits (their
   bits must not depend on the batch), against 800: a tenth. Larger test sets and attacks of several steps thin them out.
+  The figure of ViT-S is older (AMD EPYC, 8 images) and found those views in a cache: about 5 % more is due there.
+- Peak memory is unrecorded since freed memory is given back (`benchmark.environment.trim_heap`). Before, it grew from
+  1,515 MB with 200 images to 1,899 MB with 2,000 (`python -m tests.perf.memory`, target 10 %: missed).
 - Naive stays below its count, which knows backbone passes only and takes a backward for two: with frozen weights it
   costs about 1.2 forwards. Attacked images belong to one support set, so every bank is searched anew for them on both
   sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone), where its search costs as much as
