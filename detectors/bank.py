@@ -17,7 +17,7 @@ CACHE_BYTES = 2 << 30
 
 
 class FeatureCache:
-    """Least recently used features by (extractor id, device, pixels), bounded in bytes.
+    """Least recently used features by (extractor id, device, precision of products, pixels), bounded in bytes.
 
     The key is the digest of the view's pixels, not of its file: a poisoned support image is another image.
     """
@@ -32,7 +32,8 @@ class FeatureCache:
 
     def features(self, extractor: Extractor, image: Tensor) -> Features:
         """Features (batch of one, no gradient) of a uint8 [3, H, W] image."""
-        key = (f"{extractor.id}@{getattr(extractor, 'device', '')}", _digest(image))
+        computed = f"{extractor.id}@{getattr(extractor, 'device', '')} {torch.get_float32_matmul_precision()}"
+        key = (computed, _digest(image))
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]

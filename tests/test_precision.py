@@ -12,12 +12,26 @@ from benchmark.errors import UsageError
 from benchmark.jobs import REDUCED
 from benchmark.planner import Selection
 from benchmark.results import RunResult, load_result
+from benchmark.runner import computing_in
 from benchmark.session import Summary, run_track
 from benchmark.submit import About, make_submission
 from benchmark.tracks import load_track
+from benchmark.types import Features
+from detectors.bank import FeatureCache
+from toy_detectors import ConvExtractor, textures
 
 FLOAT32 = Selection(detectors=("knn@gabor",), categories=("weave",), limit=2, attacks=("sign_noise",))
 REDUCED_RUN = replace(FLOAT32, precision="reduced")
+
+
+class Counting(ConvExtractor):
+    """Counts the images that it sees."""
+
+    images = 0
+
+    def __call__(self, images: torch.Tensor) -> Features:
+        self.images += len(images)
+        return super().__call__(images)
 
 
 def run(out: Path, selection: Selection, seen: list[str] | None = None) -> Summary:
@@ -46,6 +60,14 @@ def test_a_reduced_run_says_so_and_shares_no_cell_with_the_reference(tmp_path: P
     assert switched[-1] == "highest"
     assert result(tmp_path).environment.precision == "float32, TF32 off"
     assert REDUCED not in result(tmp_path).track.restrictions
+
+
+def test_features_of_one_precision_are_not_taken_for_another() -> None:
+    extractor, image, cache = Counting(), textures(1, seed=1)[0], FeatureCache()
+    for precision, extracted in (("reduced", 1), ("float32", 2), ("reduced", 2), ("float32", 2)):
+        with computing_in(precision):  # type: ignore[arg-type]
+            cache.features(extractor, image)
+        assert extractor.images == extracted
 
 
 def test_a_reduced_run_cannot_be_handed_in(tmp_path: Path) -> None:
