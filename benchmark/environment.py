@@ -11,8 +11,8 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmark.jobs import Precision
 from benchmark.results import Code, Environment
+from benchmark.types.precision import Precision
 
 PRECISIONS: dict[Precision, str] = {
     "float32": "float32, TF32 off",

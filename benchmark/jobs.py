@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benchmark.types import Sample
+from benchmark.types.precision import Precision
 
-Precision = Literal["float32", "reduced"]
-"""``reduced``: factors of float32 products may be rounded to bfloat16 or TF32, where the device is faster that way."""
 REDUCED = "reduced precision"
 """Restriction that a result carries then: its scores are those of one kind of processor, so it is never ranked."""
 LEAVE_ONE_OUT = "leave_one_out"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError
-from benchmark.jobs import LEAVE_ONE_OUT, PROBES, REDUCED, CellSpec, DetectorSpec, Job, Precision
+from benchmark.jobs import LEAVE_ONE_OUT, PROBES, REDUCED, CellSpec, DetectorSpec, Job
 from benchmark.jsonio import digest_json
 from benchmark.passes import jobs_of
 from benchmark.registry import DATASETS
@@ -27,6 +27,7 @@ from benchmark.results import PROTOCOL_VERSION, Failure
 from benchmark.store import CellStore, cell_address
 from benchmark.tracks import Probe, Tier, Track, TrackDataset
 from benchmark.types import Attack, Dataset, Episode, Manifest, Sample, keyed_seed
+from benchmark.types.precision import Precision
 from benchmark.workbench import Workbench, parse_detector, transfer_source
 
 

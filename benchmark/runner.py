@@ -7,7 +7,6 @@ are keyed by sample.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +23,7 @@ from benchmark.episodes import chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
 from benchmark.image_store import ImageStore
-from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec, Precision
+from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
 from benchmark.metrics.outcome import Floats
 from benchmark.overlap import ahead
 from benchmark.pass_run import CellFailure, Clock, PassRun, SharedFeatures, Tally
@@ -43,6 +42,7 @@ from benchmark.types import (
     Sample,
     TransductiveScorer,
 )
+from benchmark.types.precision import computing_in
 from benchmark.workbench import Workbench
 
 TRIM_EVERY = 8
@@ -73,17 +73,6 @@ def prepare_device(device: str) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass for nothing
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise TrustADError(f"--device {device}: no CUDA device here; use --device cpu")
-
-
-@contextmanager
-def computing_in(precision: Precision) -> Iterator[None]:
-    """Exact or rounded matrix products meanwhile; torch's process-wide switch is put back after."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if precision == "reduced" else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def run_job(job: Job, known: Mapping[str, Cell]) -> Iterator[Cell | CellFailure]:

@@ -21,10 +21,11 @@ from benchmark.overlap import behind
 from benchmark.pass_run import CellFailure
 from benchmark.planner import Plan, Selection, make_plan
 from benchmark.results import Failure, Timing
-from benchmark.runner import computing_in, prepare_device
+from benchmark.runner import prepare_device
 from benchmark.scratch import sweep
 from benchmark.store import Cell, CellStore, run_lock
 from benchmark.tracks import Track
+from benchmark.types.precision import computing_in
 from benchmark.workbench import Workbench
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from benchmark.errors import UsageError
 from benchmark.jobs import REDUCED
 from benchmark.planner import Selection
 from benchmark.results import RunResult, load_result
-from benchmark.runner import computing_in
 from benchmark.session import Summary, run_track
 from benchmark.submit import About, make_submission
 from benchmark.tracks import load_track
 from benchmark.types import Features
+from benchmark.types.precision import computing_in
 from detectors.bank import FeatureCache
 from toy_detectors import ConvExtractor, textures
 

@@ -167,9 +167,9 @@ def _figure(value: object) -> str:
 
 def _dry_run(track: str, selection: Selection, folder: Path, *, as_json: bool) -> int:
     from benchmark.estimate import estimate
-    from benchmark.runner import computing_in
     from benchmark.session import plan_run
     from benchmark.tracks import load_track
+    from benchmark.types.precision import computing_in
 
     plan, bench, _ = plan_run(load_track(track), selection, folder)
     with computing_in(selection.precision):

@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate, normalize
 from torchvision.transforms.functional import gaussian_blur
 
 from benchmark.types import Detector, Extractor, Features, Prediction, Support
+from benchmark.types.precision import computing_in
 from detectors.backbones import WEIGHTS_DIR, build
 from detectors.backbones.checkpoints import read_state, require_shapes
 from detectors.backbones.extractor import FrozenExtractor
@@ -87,6 +88,7 @@ class AnomalyCLIP(Detector):
 
 
 @lru_cache(maxsize=8)
+@computing_in("float32")  # as `window_text`
 def learned_text(clip: str, auxiliary: str, folder: str) -> Tensor:
     """Text features of the learned prompts, unit rows [2, E], normal first.
 

@@ -11,6 +11,7 @@ from open_clip.tokenizer import tokenize
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmark.types.precision import computing_in
 from detectors.clip.model import load_clip
 
 ARTICLES = ("a", "the")
@@ -76,6 +77,7 @@ def _encode(module: Any, tokens: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@computing_in("float32")  # kept for all runs of the process, whatever their precision
 def window_text(clip: str, class_name: str) -> Tensor:
     """WinCLIP's two text features, unit rows [2, D], normal first: means of 7 x 22 and 4 x 22 prompt features."""
     module = load_clip(clip).module
@@ -87,6 +89,7 @@ def window_text(clip: str, class_name: str) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@computing_in("float32")  # kept for all runs of the process, whatever their precision
 def photo_text(clip: str, class_name: str) -> Tensor:
     """`photo_features` by the text tower of a CLIP model that is loaded anyhow."""
     return photo_features(load_clip(clip).module, class_name)

@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.jobs import Job, Precision
+from benchmark.jobs import Job
 from benchmark.planner import Selection
 from benchmark.session import plan_run
 from benchmark.tracks import Tier, Track, TrackDataset
+from benchmark.types.precision import Precision
 
 EPSILONS = (1, 2, 4, 8, 16)
 

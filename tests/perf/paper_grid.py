@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 
 from benchmark.datasets.published import PUBLISHED
-from benchmark.jobs import Precision
 from benchmark.runner import run_job
 from benchmark.store import Cell
+from benchmark.types.precision import Precision
 from detectors import bank
 from tests.perf.grid import grid, integers, only_job
 from tests.perf.measure import Report, options, prepare, seconds

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.jobs import Precision
 from benchmark.metrics.ranking import auroc_value
-from benchmark.runner import JobBench, computing_in, run_job
+from benchmark.runner import JobBench, run_job
 from benchmark.store import Cell
 from benchmark.types import Features
+from benchmark.types.precision import Precision, computing_in
 from detectors import bank
 from detectors.anomalydino import AnomalyDINO
 from detectors.backbones import build
