@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -86,25 +83,6 @@ def one_parent() -> str | None:
         if origin is None or origin.parents[1] != home:
             return f"package {package!r} is at {origin}, not beside benchmark in {home}"
     return None
-
-
-@lru_cache
-def _trim() -> Callable[[int], object] | None:
-    try:
-        found: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
-    return found
-
-
-def trim_heap() -> None:
-    """Give freed memory back to the system (glibc; nothing elsewhere).
-
-    glibc keeps whatever lies below a small block that lives long, such as an image's histogram: without this, a process
-    grows with the number of images although it holds only their scores.
-    """
-    if trim := _trim():
-        trim(0)
 
 
 def peak_memory_bytes() -> int:

@@ -89,17 +89,22 @@ def checked(name: str, output: Tensor, batch: AttackBatch, epsilon: int) -> Tens
     if output.shape != batch.images.shape:
         raise ContractError(f"{where}: shape {tuple(output.shape)}, expected {tuple(batch.images.shape)}")
     if output.dtype == torch.uint8:
-        levels, slack = output.float(), 0.0
-    elif output.is_floating_point():
-        levels, slack = output.detach().float() * 255.0, 0.5
-    else:
+        moved = (output.short() - batch.images.short()).abs().max().item()
+        _require_inside(where, moved - epsilon, 0.0)
+        return output.clone()
+    if not output.is_floating_point():
         raise ContractError(f"{where}: dtype {output.dtype}, expected uint8 (or float in [0, 1])")
+    levels = output.detach().float() * 255.0
     if not bool(torch.isfinite(levels).all()):
         raise ContractError(f"{where}: values that are not finite")
     ball = Ball.around(batch.images, epsilon)
-    excess = torch.maximum(levels - ball.high, ball.low - levels).max().item()
+    _require_inside(where, torch.maximum(levels - ball.high, ball.low - levels).max().item(), 0.5)
+    return ball.images(levels)
+
+
+def _require_inside(where: str, excess: float, slack: float) -> None:
+    """Refuse images that leave the ball by more grey levels than ``slack``."""
     if excess > slack + 1e-3:
         raise ContractError(
             f"{where}: leaves the ball or 0..255 by {excess:.3g} grey levels; at most {slack} is allowed"
         )
-    return ball.images(levels)

@@ -18,10 +18,10 @@ from benchmark.batches import Chunk, Cost, in_halves
 from benchmark.canonical import canonical_shape
 from benchmark.clean_graph import CleanGraph
 from benchmark.diagnostics import dead_share, repeat_error
-from benchmark.environment import trim_heap
 from benchmark.episodes import chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
+from benchmark.heap import hold_heap, trim_heap
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
 from benchmark.metrics.outcome import Floats
@@ -62,7 +62,7 @@ class Example:
 
 
 def prepare_device(device: str) -> None:
-    """Fix what the bits depend on: no TF32 in convolutions, deterministic kernels where torch has them.
+    """Fix what the bits depend on: no TF32 in convolutions, deterministic kernels where torch has them; hold the heap.
 
     Raises:
         TrustADError: If the device is not there.
@@ -71,6 +71,7 @@ def prepare_device(device: str) -> None:
     torch.backends.cudnn.benchmark = False
     torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, without its seconds of imports
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass for nothing
+    hold_heap()
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise TrustADError(f"--device {device}: no CUDA device here; use --device cpu")
 

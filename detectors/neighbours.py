@@ -18,7 +18,11 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 Metric = Literal["cosine", "l2"]
-QUERY_BLOCK, BANK_BLOCK, GROUP = 4096, 2048, 64
+QUERY_BLOCK, BANK_BLOCK = 4096, 2048
+GROUP = 64
+"""Columns whose maximum is sought at once."""
+LONG = 512
+"""Columns from which that is the faster way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +144,21 @@ def _block(queries: Tensor, block: Tensor, k: int, metric: Metric) -> Found:
 
 
 def _largest(similarity: Tensor) -> Found:
-    """``similarity.max(dim=1, keepdim=True)``, four times faster: torch vectorises a maximum, but not its place.
+    """``similarity.max(dim=1, keepdim=True)``, faster: torch vectorises a maximum, but not its place.
 
     So the best group of columns comes first, and its place is sought in that group alone.
     """
     columns = similarity.shape[1]
-    if columns % GROUP:
+    whole = columns - columns % GROUP
+    if whole < LONG:
         return similarity.max(dim=1, keepdim=True)
-    value, group = similarity.view(len(similarity), -1, GROUP).amax(2).max(dim=1, keepdim=True)
+    value, group = similarity[:, :whole].view(len(similarity), -1, GROUP).amax(2).max(dim=1, keepdim=True)
     inside = group * GROUP + torch.arange(GROUP, device=group.device)
-    return value, group * GROUP + similarity.gather(1, inside).max(dim=1, keepdim=True)[1]
+    best = value, group * GROUP + similarity.gather(1, inside).max(dim=1, keepdim=True)[1]
+    if whole == columns:
+        return best
+    rest, place = similarity[:, whole:].max(dim=1, keepdim=True)
+    return _merged(iter([best, (rest, place + whole)]), 1)
 
 
 def _merged(found: Iterator[Found], k: int) -> Found:

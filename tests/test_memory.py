@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.environment import trim_heap
+from benchmark.heap import trim_heap
 from benchmark.planner import Selection
 from benchmark.runner import JobBench
 from benchmark.session import plan_run

@@ -17,6 +17,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "QUERY_BLOCK", 7)
     monkeypatch.setattr(neighbours, "BANK_BLOCK", 12)
     monkeypatch.setattr(neighbours, "GROUP", 4)
+    monkeypatch.setattr(neighbours, "LONG", 8)
 
 
 def points(seed: int, count: int, unit: bool) -> torch.Tensor:

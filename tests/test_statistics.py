@@ -13,7 +13,7 @@ from scipy.stats import binom, norm
 from sklearn import metrics as sk
 
 from benchmark.errors import ContractError, NotApplicableError
-from benchmark.keyed import keyed_uniforms
+from benchmark.keyed import keyed_rows, keyed_uniforms
 from benchmark.metrics import ranking, threshold
 from benchmark.metrics.outcome import MetricOutcome
 from benchmark.statistics import bootstrap
@@ -36,6 +36,7 @@ def test_keyed_numbers_are_frozen_uniform_and_depend_on_the_key() -> None:
     many = keyed_uniforms("c", (100, 100))
     assert 0 <= many.min() < many.max() < 1
     assert many.mean() == pytest.approx(0.5, abs=0.01)
+    assert np.array_equal(np.concatenate([*keyed_rows("c", 100, 100, block=7)]), many)
 
 
 def delong_in_words(labels: np.ndarray, scores: np.ndarray) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import NotApplicableError
-from benchmark.keyed import keyed_uniforms
+from benchmark.keyed import keyed_rows
 from benchmark.metrics.outcome import Floats, as_labels
 from benchmark.metrics.ranking import Ties
 from benchmark.metrics.threshold import Confusion
@@ -40,10 +40,13 @@ def _drawn(labels: bytes, key: str, resamples: int) -> Counts:
     for label in (0, 1):
         members = np.flatnonzero(positive == bool(label))
         draws = max(members.size - 1, min(members.size, 1))
-        drawn = (keyed_uniforms(f"{key}/{label}", (resamples, draws)) * members.size).astype(np.int64)
-        cells = (np.arange(resamples)[:, None] * members.size + drawn).ravel()
-        table = np.bincount(cells, minlength=resamples * members.size)
-        counts[members] = table.reshape(resamples, members.size).T
+        start = 0
+        for uniforms in keyed_rows(f"{key}/{label}", resamples, draws):
+            some = len(uniforms)
+            cells = (uniforms * members.size).astype(np.int64) + np.arange(some)[:, None] * members.size
+            table = np.bincount(cells.ravel(), minlength=some * members.size)
+            counts[members, start : start + some] = table.reshape(some, members.size).T
+            start += some
     counts.flags.writeable = False
     return counts
 
