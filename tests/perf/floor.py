@@ -21,7 +21,7 @@ from benchmark.runner import JobBench, run_job
 from benchmark.store import Cell
 from benchmark.types import Extractor
 from detectors import bank
-from tests.perf.grid import EPSILONS, grid, integers, only_job
+from tests.perf.grid import EPSILONS, chosen_grid, command, grid_options, integers, only_job
 from tests.perf.measure import Report, mean_seconds, options, pictures, prepare, seconds
 
 ATTACKS = ("fgsm_head", "sign_noise")
@@ -89,13 +89,7 @@ def unavoidable(job: Job, edge: int, sizes: tuple[int, ...], device: str) -> tup
 def parsed() -> argparse.Namespace:
     """The options."""
     parser = options(__doc__)
-    parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--edge", type=int, default=112)
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--chunk", type=int, default=16)
-    parser.add_argument("--detector", action="append", help="repeatable; default anomalydino and knn")
-    parser.add_argument("--shots", type=integers, default=(1, 4))
-    parser.add_argument("--seeds", type=integers, default=(0,))
+    grid_options(parser, images=32, chunk=16, shots=(1, 4), seeds=(0,))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=integers, default=(1, 4, 16), help="batch sizes to try bare")
     return parser.parse_args()
@@ -105,17 +99,7 @@ def main() -> None:
     """Measure."""
     chosen = parsed()
     prepare(chosen)
-    track = grid(
-        chosen.detector or ["anomalydino", "knn"],
-        ATTACKS,
-        backbone=chosen.backbone,
-        edge=chosen.edge,
-        chunk=chosen.chunk,
-        shots=chosen.shots,
-        seeds=chosen.seeds,
-        images=chosen.images,
-    )
-    job = only_job(track, chosen.device)
+    job = only_job(chosen_grid(chosen, ["anomalydino", "knn"], ATTACKS), chosen.device)
     bare = [unavoidable(job, chosen.edge, chosen.batch, chosen.device)]
     cells: list[Cell] = []
     decode = seconds(lambda: list(JobBench(job, {}).chunks(job.query)))
@@ -126,10 +110,8 @@ def main() -> None:
         runs.append(seconds(lambda: cells.extend(c for c in run_job(job, {}) if isinstance(c, Cell)), chosen.device))
         bare.append(unavoidable(job, chosen.edge, chosen.batch, chosen.device))
     whole, least = median(runs), median(total for total, _ in bare)
-    words = f"--backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images} --chunk {chosen.chunk}"
-    shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
-    command = f"python -m tests.perf.floor {words} --shots {shots} --seeds {seeds}"
-    report = Report(f"floor-{chosen.backbone.replace(':', '-')}", f"Floor, {chosen.backbone}", command)
+    name = f"floor-{chosen.backbone.replace(':', '-')}-{chosen.images}"
+    report = Report(name, f"Floor, {chosen.backbone}, {len(job.query)} images", command("floor", chosen))
     report.columns = ("what           ", "value")
     for name in bare[0][1]:
         report.row(name, median(parts[name] for _, parts in bare))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,48 @@ EPSILONS = (1, 2, 4, 8, 16)
 def integers(text: str) -> tuple[int, ...]:
     """``1,2,4`` -> (1, 2, 4), for options."""
     return tuple(map(int, text.split(",")))
+
+
+def grid_options(
+    parser: argparse.ArgumentParser,
+    *,
+    edge: int = 112,
+    images: int,
+    chunk: int,
+    shots: tuple[int, ...] = (1, 2, 4, 8, 16),
+    seeds: tuple[int, ...] = (0, 1, 2),
+) -> None:
+    """The options of a grid, with these defaults."""
+    parser.add_argument("--backbone", default="embedded")
+    parser.add_argument("--edge", type=int, default=edge)
+    parser.add_argument("--images", type=int, default=images)
+    parser.add_argument("--chunk", type=int, default=chunk)
+    parser.add_argument("--shots", type=integers, default=shots)
+    parser.add_argument("--seeds", type=integers, default=seeds)
+    parser.add_argument("--detector", action="append", help="repeatable")
+
+
+def chosen_grid(chosen: argparse.Namespace, detectors: Sequence[str], attacks: Sequence[str], images: int = 0) -> Track:
+    """The grid of `grid_options`, of other detectors where some are chosen; ``images``: instead of the chosen."""
+    return grid(
+        chosen.detector or detectors,
+        attacks,
+        backbone=chosen.backbone,
+        edge=chosen.edge,
+        chunk=chosen.chunk,
+        shots=chosen.shots,
+        seeds=chosen.seeds,
+        images=images or chosen.images,
+    )
+
+
+def command(script: str, chosen: argparse.Namespace, *names: str) -> str:
+    """The command that measures with these options; ``names``: of a script's own options."""
+    words = [f"python -m tests.perf.{script}"]
+    for name in ("backbone", "edge", "images", "chunk", "shots", "seeds", *names):
+        value = getattr(chosen, name)
+        words.append(f"--{name} {','.join(map(str, value)) if isinstance(value, tuple) else value}")
+    return " ".join([*words, *(f"--detector {detector}" for detector in chosen.detector or ())])
 
 
 def grid(

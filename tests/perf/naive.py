@@ -20,7 +20,7 @@ from benchmark.runner import JobBench
 from benchmark.target import BoundTarget
 from benchmark.types import AttackBatch, FeatureScorer
 from benchmark.workbench import build_attack
-from tests.perf.grid import grid, integers, only_job
+from tests.perf.grid import chosen_grid, command, grid_options, only_job
 from tests.perf.measure import Report, options, prepare, seconds
 
 Scores = dict[str, np.ndarray]
@@ -77,12 +77,7 @@ def head_share(bench: JobBench, job: Job, batch: AttackBatch, device: str) -> fl
 def parsed() -> argparse.Namespace:
     """The options."""
     parser = options(__doc__)
-    parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--edge", type=int, default=112)
-    parser.add_argument("--images", type=int, default=8)
-    parser.add_argument("--detector", action="append", help="repeatable; default knn, padim and anomalydino")
-    parser.add_argument("--shots", type=integers, default=(1, 2, 4, 8, 16))
-    parser.add_argument("--seeds", type=integers, default=(0, 1, 2))
+    grid_options(parser, images=8, chunk=4)
     return parser.parse_args()
 
 
@@ -91,17 +86,7 @@ def main() -> None:
     chosen = parsed()
     prepare(chosen)
     detectors = chosen.detector or ["knn", "padim", "anomalydino"]
-    track = grid(
-        detectors,
-        ["fgsm_head"],
-        backbone=chosen.backbone,
-        edge=chosen.edge,
-        chunk=chosen.images,
-        shots=chosen.shots,
-        seeds=chosen.seeds,
-        images=chosen.images,
-    )
-    job = only_job(track, chosen.device)
+    job = only_job(chosen_grid(chosen, detectors, ["fgsm_head"]), chosen.device)
     bench = JobBench(job, {})
     fits = seconds(lambda: fit(bench, job), chosen.device)
     batches = [chunk.batch for chunk in bench.chunks(job.query)]
@@ -112,10 +97,8 @@ def main() -> None:
     worst = max(float(np.abs(together[a] - alone[a]).max()) for a in together)
     heads = len(chosen.shots) * len(chosen.seeds)
     limit = 21 * heads * len(detectors) / (2 + 7 * heads)
-    command = f"python -m tests.perf.naive --backbone {chosen.backbone} --edge {chosen.edge} --images {chosen.images}"
-    name = f"naive-{chosen.backbone.replace(':', '-')}"
-    command += "".join(f" --detector {detector}" for detector in chosen.detector or ())
-    report = Report(name, f"Shared against naive execution, {chosen.backbone}", command)
+    name, title = f"naive-{chosen.backbone.replace(':', '-')}", f"Shared against naive execution, {chosen.backbone}"
+    report = Report(name, title, command("naive", chosen))
     report.columns = ("grid  ", "cells", "seconds")
     report.row("shared", len(together), fast)
     report.row("naive", len(alone), slow)
@@ -125,8 +108,7 @@ def main() -> None:
     )
     report.at_most("largest difference of a score", worst, 1e-6)
     report.found("seconds to fit all detectors and heads, shared, not in the above", fits)
-    shots, seeds = (",".join(map(str, values)) for values in (chosen.shots, chosen.seeds))
-    report.notes.append(f"{', '.join(detectors)}; shots {shots}, seeds {seeds}, {len(job.query)} images.")
+    report.notes.append(f"{', '.join(detectors)}; {len(job.query)} images.")
     report.save(chosen.device)
 
 

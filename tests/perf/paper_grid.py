@@ -8,33 +8,24 @@ sets' published counts do the rest. Decoding, and collecting cells into results,
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
 from benchmark.datasets.published import PUBLISHED
 from benchmark.runner import run_job
 from benchmark.store import Cell
 from benchmark.types.precision import Precision
 from detectors import bank
-from tests.perf.grid import grid, integers, only_job
+from tests.perf.grid import chosen_grid, command, grid_options, only_job
 from tests.perf.measure import Report, options, prepare, seconds
 
+DETECTORS = ("anomalydino", "patchcore", "knn")
 DATASETS = ("mvtec_ad", "visa")
 
 
 def run_seconds(chosen: argparse.Namespace, images: int) -> float:
     """Seconds of the grid on about that many images of one category."""
-    track = grid(
-        chosen.detector or ["anomalydino", "patchcore", "knn"],
-        ["fgsm_head"],
-        backbone=chosen.backbone,
-        edge=chosen.edge,
-        chunk=chosen.chunk,
-        shots=chosen.shots,
-        seeds=chosen.seeds,
-        images=images,
-    )
-    precision: Precision = chosen.precision
-    job = only_job(track, chosen.device, precision)
-
+    track = chosen_grid(chosen, DETECTORS, ["fgsm_head"], images)
+    job = only_job(track, chosen.device, chosen.precision)
     bank.CACHE = bank.FeatureCache()
 
     def work() -> None:
@@ -46,29 +37,23 @@ def run_seconds(chosen: argparse.Namespace, images: int) -> float:
 def main() -> None:
     """Measure."""
     parser = options(__doc__)
-    parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--edge", type=int, default=112)
-    parser.add_argument("--chunk", type=int, default=32)
-    parser.add_argument("--images", type=integers, default=(8, 40), help="few and many query images")
-    parser.add_argument("--detector", action="append", help="repeatable; default the few-shot track's")
-    parser.add_argument("--shots", type=integers, default=(1, 2, 4, 8, 16))
-    parser.add_argument("--seeds", type=integers, default=(0, 1, 2))
-    parser.add_argument("--precision", choices=("float32", "reduced"), default="float32")
+    grid_options(parser, images=40, chunk=32)
+    parser.add_argument("--few", type=int, default=8, help="images of the shorter run")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     chosen = parser.parse_args()
     prepare(chosen)
-    few, many = chosen.images
+    few, many = chosen.few, chosen.images
     run_seconds(chosen, 2)  # warms up kernels
     times = {count: run_seconds(chosen, count) for count in (few, many)}
     per_image = (times[many] - times[few]) / (many - few)
     per_category = times[few] - few * per_image
     categories = sum(len(PUBLISHED[name]) for name in DATASETS)
     images = sum(count["good"] + count["bad"] for name in DATASETS for count in PUBLISHED[name].values())
-    words = f"--device {chosen.device} --backbone {chosen.backbone} --edge {chosen.edge} --precision {chosen.precision}"
     device = chosen.device.partition(":")[0]
     report = Report(
         f"paper-grid-{device}-{chosen.backbone.replace(':', '-')}-{chosen.precision}",
         f"The paper's grid, {chosen.backbone}, {chosen.edge} pixels, {device}, {chosen.precision}",
-        f"python -m tests.perf.paper_grid {words} --images {few},{many}",
+        command("paper_grid", chosen, "few", "device", "precision"),
         ("query images", "seconds"),
     )
     for count, spent in times.items():

@@ -116,6 +116,12 @@ def main() -> None:
     name = f"policy-{chosen.backbone.replace(':', '-')}"
     report = Report(name, f"Precision and layout, {chosen.backbone}", f"python -m tests.perf.policy {words}")
     report.columns = ("variant      ", "s a batch", "times faster", "AUROC")
+    if chosen.attacked:
+        whole, rounded = (
+            attacked(p, chosen.backbone, chosen.edge, chosen.batch, chosen.attacked) for p in get_args(Precision)
+        )
+        pairs = "; ".join(f"{name} {value:.4f} / {rounded[name]:.4f}" for name, value in whole.items())
+        report.notes.append(f"AUROC of {chosen.attacked} images in float32 / reduced: {pairs}.")
     sizes = {"backbone": chosen.backbone, "edge": chosen.edge, "chunk": chosen.batch, "images": chosen.images}
     job = only_job(grid(["knn"], (), shots=(1,), seeds=(0,), **sizes), "cpu")
     bench, images = JobBench(job, {}), pictures(chosen.batch, chosen.edge) / 255.0
@@ -129,12 +135,6 @@ def main() -> None:
         report.row(variant, speed[variant], speed["float32"] / speed[variant], f"{quality[variant]:.4f}")
     for variant in ("reduced", "bfloat16"):
         report.at_most(f"{variant}, difference of AUROC", abs(quality[variant] - quality["float32"]), 1e-3)
-    if chosen.attacked:
-        whole, rounded = (
-            attacked(p, chosen.backbone, chosen.edge, chosen.batch, chosen.attacked) for p in get_args(Precision)
-        )
-        pairs = "; ".join(f"{name} {value:.4f} / {rounded[name]:.4f}" for name, value in whole.items())
-        report.notes.append(f"AUROC of {chosen.attacked} images in float32 / reduced: {pairs}.")
     report.save()
 
 
