@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from functools import lru_cache
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of glibc's ``mallopt``, from its <malloc.h>."""
+
+TRIM_SECONDS = 10.0
+"""Least time between two trims of a pass: each costs a fraction of a second, when pages are touched anew."""
 
 
 @lru_cache
@@ -38,3 +42,19 @@ def trim_heap() -> None:
     """
     if libc := _libc():
         libc.malloc_trim(0)
+
+
+class Trims:
+    """`trim_heap`, now and then: what was freed since the last time stays for the batches in between."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._last >= TRIM_SECONDS:
+            trim_heap()
+            self._last = time.monotonic()
+
+
+TRIMS = Trims()
+"""Those of this process."""

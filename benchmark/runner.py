@@ -21,7 +21,7 @@ from benchmark.diagnostics import dead_share, repeat_error
 from benchmark.episodes import chunks
 from benchmark.errors import ContractError, NotApplicableError, TrustADError
 from benchmark.fits import Fits
-from benchmark.heap import hold_heap, trim_heap
+from benchmark.heap import TRIMS, hold_heap
 from benchmark.image_store import ImageStore
 from benchmark.jobs import CellSpec, DetectorSpec, Job, PassSpec
 from benchmark.metrics.outcome import Floats
@@ -44,9 +44,6 @@ from benchmark.types import (
 )
 from benchmark.types.precision import computing_in
 from benchmark.workbench import Workbench
-
-TRIM_EVERY = 8
-"""Chunks after which freed memory is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +119,12 @@ class JobBench:
                 with run.guard(cell):
                     run.tallies[cell.address] = Tally(pixels=self._collector(cell))
         try:
-            for place, chunk in enumerate(ahead(self.chunks(passes[0].samples)), start=1):
+            for chunk in ahead(self.chunks(passes[0].samples)):
                 clean = CleanGraph(chunk.batch.images)
                 for run in runs:
                     with run.guard():
                         run.size = in_halves(chunk, run.size, partial(self._feed, run, clean))
-                if place % TRIM_EVERY == 0:
-                    trim_heap()
+                    TRIMS()
         except Exception as error:  # images that cannot be read
             for run in runs:
                 run.fail(error)

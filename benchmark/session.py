@@ -15,6 +15,7 @@ from benchmark.environment import peak_memory_bytes
 from benchmark.eventlog import EventLog
 from benchmark.executors import executor
 from benchmark.gallery import withdraw_galleries, write_galleries
+from benchmark.heap import trim_heap
 from benchmark.jobs import CellSpec
 from benchmark.jsonio import atomic_write
 from benchmark.overlap import behind
@@ -121,6 +122,7 @@ def run_track(
             seconds_per_image=None,
             peak_memory_bytes=summary.peak_memory,
         )
+        trim_heap()
         summary.results = list(collect(plan, store, bench, out, summary.failures, timing))
         write_galleries(plan, bench, store, {r.detector: folders[r.detector] for r in summary.results})
         log("end", summary.figures())

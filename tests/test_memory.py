@@ -38,11 +38,11 @@ def test_freed_memory_below_living_blocks_is_given_back() -> None:
 
 def test_a_long_pass_gives_memory_back_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trims: list[None] = []
-    monkeypatch.setattr("benchmark.runner.trim_heap", lambda: trims.append(None))
-    monkeypatch.setattr("benchmark.runner.TRIM_EVERY", 2)
+    monkeypatch.setattr("benchmark.heap.trim_heap", lambda: trims.append(None))
+    monkeypatch.setattr("benchmark.heap.TRIM_SECONDS", 0.0)
     plan, _, _ = plan_run(load_track("demo").model_copy(update={"chunk_size": 1}), CHOSEN, tmp_path)
     (job,) = plan.jobs
     clean = next(spec for spec in job.passes if spec.attack is None)
     (run,) = JobBench(job, {}).run([clean])
     assert run.done
-    assert len(trims) == len(clean.samples) // 2 == 2
+    assert len(trims) == len(clean.samples) == 4

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from benchmark.cli.options import resolve_device, stopping_in_order, use_weights_dir
 from benchmark.errors import UsageError
+from benchmark.types.precision import Precision
 
 if TYPE_CHECKING:
     from benchmark.planner import Plan, Selection
@@ -37,7 +38,7 @@ def run(
     backbone: str | None = None,
     weights_dir: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    precision: Literal["float32", "reduced"] = "float32",
+    precision: Precision = "float32",
     executor: str = "local",
     out: Path | None = None,
     dry_run: bool = False,
