@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import time
+import os
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of glibc's ``mallopt``, from its <malloc.h>."""
 
-TRIM_SECONDS = 10.0
-"""Least time between two trims of a pass: each costs a fraction of a second, when pages are touched anew."""
+GROWTH = 1.05
+"""Growth of resident memory beyond a batch's usual need from which it is given back: touching it anew costs time."""
 
 
 @lru_cache
@@ -44,16 +45,27 @@ def trim_heap() -> None:
         libc.malloc_trim(0)
 
 
+def resident_bytes() -> int:
+    """Bytes of this process in memory (Linux; elsewhere 0)."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 class Trims:
-    """`trim_heap`, now and then: what was freed since the last time stays for the batches in between."""
+    """`trim_heap` between batches, when more memory is held than the first batch after the last trim left behind."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._usual: int | None = None
 
     def __call__(self) -> None:
-        if time.monotonic() - self._last >= TRIM_SECONDS:
+        held = resident_bytes()
+        if self._usual is None:
+            self._usual = held
+        elif held > GROWTH * self._usual:
             trim_heap()
-            self._last = time.monotonic()
+            self._usual = None
 
 
 TRIMS = Trims()

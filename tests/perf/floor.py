@@ -3,9 +3,9 @@
 The run is the runner on a planned grid: support views, fits, clean scores, fgsm_head and sign_noise at five budgets,
 pixel counts. Unavoidable are its backbone passes (each view of each support image once; one clean forward; one backward
 per surrogate head; one forward per attacked image) and the heads' matrix products, each at the time that it takes bare,
-at the best batch size. Runs and bare work take turns: the ratio is the median of each run over the mean of the bare work
-before and after it, which share what else the machine does. Rotation, synthetic anomalies, fits of heads, decoding
-and counting of pixels are overhead.
+at the best batch size. Runs and bare work take turns: the ratio is the median of each run over the mean of the bare
+work before and after it, which share what else the machine does. Rotation, synthetic anomalies, fits of heads,
+decoding and counting of pixels are overhead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from itertools import pairwise
-from statistics import median
+from statistics import median, median_low
 
 import torch
 
@@ -116,7 +116,7 @@ def main() -> None:
     report = Report(name, f"Floor, {chosen.backbone}, {len(job.query)} images", command("floor", chosen))
     report.columns = ("what           ", "value")
     for name in bare[0][1]:
-        report.row(name, median(parts[name] for _, parts in bare))
+        report.row(name, median_low(parts[name] for _, parts in bare))
     report.row("unavoidable s", median(around))
     report.row("run s", median(runs))
     report.row("fastest and slowest run s", f"{min(runs):.3g}, {max(runs):.3g}")

@@ -53,6 +53,9 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
   is a test oracle: "Nearest-neighbour search" has its times; its winners carry no gradient and it has no part-wise
   memo, which saves more than it would.
 - Nothing of this page was measured on a GPU.
+- Freed memory is held for the next batch and given back once it has grown by 5 % (`benchmark/heap.py`). With glibc's
+  own policy the system clears every large tensor's pages anew: a backward of 16 images of ViT-S at 448 pixels spent 1.8
+  of its 12.6 s there, 0.1 of 11.8 s since.
 - Batches are the track's chunks, since bits depend on them and a cell's address names them; one that does not fit into
   the device's memory is halved, and the cell says so.
 
@@ -60,13 +63,14 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 
 - The machine: virtual cores shared with others. One forward pass of 16 images took 160 to 220 ms within a minute,
   so a figure within a tenth of its target is not decided by one run. The two sides of a ratio ran in one process or one
-  after the other, in turn where they are short.
-- Floor, embedded: the run does forwards that the floor leaves out, each on purpose. In that grid: 32 for the graph of
-  the clean images, 16 to measure repeatability, 36 views of support images one by one for the detectors' fits (their
-  bits must not depend on the batch), against 800: a tenth. Larger test sets and attacks of several steps thin them out.
-  The figure of ViT-S is older (AMD EPYC, 8 images) and found those views in a cache: about 5 % more is due there.
-- Peak memory is unrecorded since freed memory is given back (`benchmark.environment.trim_heap`). Before, it grew from
-  1,515 MB with 200 images to 1,899 MB with 2,000 (`python -m tests.perf.memory`, target 10 %: missed).
+  after the other, in turn where they are short. `naive`, embedded, gave 8.4 and 7.7, `torchattacks` 2.19 and 2.03 on
+  one code within a day, `knn` 1.20 and 1.21.
+- Floor: the run does forwards that the floor leaves out, each on purpose. In the embedded grid: one per clean image for
+  its graph, 16 to measure repeatability, 32 views of support images one by one for the detectors' fits (their bits must
+  not depend on the batch): with 32 images a tenth of the 800, and fewer with larger test sets (the same grid on 60
+  images), more heads or attacks of several steps. On ViT-S, 45 of 424, with one support image; measured once, and the
+  bare forward was fastest at one image before the run and at 16 after it, hence a mean batch size of 8.5.
+- Peak memory: what grows with the images is their scores, pixel histograms and, at the end, their resampling.
 - Naive stays below its count, which knows backbone passes only and takes a backward for two: with frozen weights it
   costs about 1.2 forwards. Attacked images belong to one support set, so every bank is searched anew for them on both
   sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone), where its search costs as much as
