@@ -63,18 +63,19 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 
 - The machine: virtual cores shared with others. One forward pass of 16 images took 160 to 220 ms within a minute,
   so a figure within a tenth of its target is not decided by one run. The two sides of a ratio ran in one process or one
-  after the other, in turn where they are short. `naive`, embedded, gave 8.4 and 7.7, `torchattacks` 2.19 and 2.03 on
-  one code within a day, `knn` 1.20 and 1.21.
+  after the other, in turn where they are short. `torchattacks` gave 2.19 and 2.03 before its ratio was that of
+  neighbouring turns, `knn` 1.20 and 1.21. `naive`, embedded, gave 8.4 before freed memory was held (of which its many
+  backward passes probably gain most), and 7.7 and 7.6 since.
 - Floor: the run does forwards that the floor leaves out, each on purpose. In the embedded grid: one per clean image for
   its graph, 16 to measure repeatability, 32 views of support images one by one for the detectors' fits (their bits must
   not depend on the batch): with 32 images a tenth of the 800, and fewer with larger test sets (the same grid on 60
-  images), more heads or attacks of several steps. On ViT-S, 45 of 424, with one support image; measured once, and the
-  bare forward was fastest at one image before the run and at 16 after it, hence a mean batch size of 8.5.
+  images), more heads or attacks of several steps. On ViT-S, 44 beside 424, with one support image; measured once,
+  and the bare forward was fastest at one image before the run and at 16 after it, hence a mean batch size of 8.5.
 - Peak memory: what grows with the images is their scores, pixel histograms and, at the end, their resampling.
 - Naive stays below its count, which knows backbone passes only and takes a backward for two: with frozen weights it
-  costs about 1.2 forwards. Attacked images belong to one support set, so every bank is searched anew for them on both
-  sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone), where its search costs as much as
-  the backbone, 4.5 times (AMD EPYC).
+  costs about 1.2 forwards, which alone makes about 8 of 8.8. Attacked images belong to one support set, so every bank
+  is searched anew for them on both sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone),
+  where its search costs as much as the backbone, 4.5 times (AMD EPYC).
 - anomalib, all episodes: fits cannot be shared beyond extracting each support image once, and PatchCore's coresets not
   at all; the count of images through the backbone is beside the figure. Fewer query images lower it: 12 for AnomalyDINO
   gave 4.9, 24 for PatchCore 4.6 (AMD EPYC, before its patch features were shared); test sets have about 100.
