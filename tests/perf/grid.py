@@ -24,7 +24,6 @@ def integers(text: str) -> tuple[int, ...]:
 def grid_options(
     parser: argparse.ArgumentParser,
     *,
-    edge: int = 112,
     images: int,
     chunk: int,
     shots: tuple[int, ...] = (1, 2, 4, 8, 16),
@@ -32,7 +31,7 @@ def grid_options(
 ) -> None:
     """The options of a grid, with these defaults."""
     parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--edge", type=int, default=edge)
+    parser.add_argument("--edge", type=int, default=112)
     parser.add_argument("--images", type=int, default=images)
     parser.add_argument("--chunk", type=int, default=chunk)
     parser.add_argument("--shots", type=integers, default=shots)

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from benchmark.environment import peak_memory_bytes
+from benchmark.heap import resident_bytes
 from benchmark.planner import Selection
 from benchmark.session import run_track
 from benchmark.tracks import Tier, Track, TrackDataset
@@ -43,10 +44,9 @@ class State:
 
 def state(cells: int) -> State:
     """Memory in MB, open file descriptors, child processes and threads, as Linux counts them."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
     children = sum(len(task.read_text().split()) for task in Path("/proc/self/task").glob("*/children"))
     files = len(os.listdir("/proc/self/fd"))
-    return State(cells, pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, children, threading.active_count())
+    return State(cells, resident_bytes() / 1e6, files, children, threading.active_count())
 
 
 def make_images(root: Path, categories: int, per_category: int) -> None:

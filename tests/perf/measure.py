@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -109,6 +110,11 @@ def seconds(work: Callable[[], object], device: str = "cpu", repeats: int = 1) -
 def mean_seconds(work: Callable[[], object], device: str, repeats: int) -> float:
     """Mean wall time: that of a part of longer work, of which the least of short calls says too little."""
     return sum(_once(work, device) for _ in range(repeats)) / repeats
+
+
+def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Median of the ratios of neighbouring times, which share what else the machine does."""
+    return median(a / b for a, b in zip(over, under, strict=True))
 
 
 def _once(work: Callable[[], object], device: str) -> float:
