@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 """Parameters of glibc's ``mallopt``, from its <malloc.h>."""
@@ -38,11 +42,24 @@ def hold_heap() -> None:
 def trim_heap() -> None:
     """Give freed memory back to the system.
 
-    glibc keeps whatever lies below a small block that lives long, such as an image's histogram: without this, a process
-    grows with the number of images although it holds only their scores.
+    glibc keeps whatever lies below a small block that lives long: without this, a process grows with the number of
+    images although it holds only their scores.
     """
     if libc := _libc():
         libc.malloc_trim(0)
+
+
+def beside_heap(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that outlives its batch without lying in the way of the next one's large blocks.
+
+    One block among those that a batch frees splits their room: the tensors of the next batch no longer fit into it.
+    """
+    if _libc() is None or not array.nbytes:
+        return array.copy()
+    copied = np.frombuffer(mmap.mmap(-1, array.nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), array.dtype)
+    copied = copied.reshape(array.shape)
+    copied[...] = array
+    return copied
 
 
 def resident_bytes() -> int:

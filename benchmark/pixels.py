@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from benchmark.errors import ContractError
+from benchmark.heap import beside_heap
 from benchmark.maps import render_map
-from benchmark.metrics.pixel import BINS, histogram_image
+from benchmark.metrics.pixel import histogram_image
 from benchmark.store import CellPixels
 from benchmark.types import Prediction
 
@@ -32,17 +34,19 @@ class PixelCollector:
         self._masks = masks
         self._span = span
         self._waiting: list[tuple[tuple[str, ...], Prediction]] = []
-        self._rows: dict[str, list[tuple[int, np.ndarray]]] = {}
+        self._tables: list[np.ndarray] = []
+        self._places: dict[str, tuple[int, range]] = {}  # of an image: its table and rows there
 
     def add(self, prediction: Prediction, ids: tuple[str, ...]) -> None:
         """Take the maps of one batch."""
         if prediction.anomaly_map is None:
             raise ContractError("the card says has_map = True, but a prediction has no anomaly_map")
-        small = replace(prediction, score=prediction.score.cpu(), anomaly_map=prediction.anomaly_map.detach().cpu())
+        raw = prediction.anomaly_map.detach().float().cpu()
         if self._span is None:
-            self._waiting.append((ids, small))
+            raw = from_numpy(beside_heap(raw.numpy()))
+            self._waiting.append((ids, replace(prediction, anomaly_map=raw)))
         else:
-            self._count(small, ids, *self._span)
+            self._count(replace(prediction, anomaly_map=raw), ids, *self._span)
 
     def finish(self, order: Sequence[str]) -> CellPixels:
         """The evidence, in the given order of sample ids."""
@@ -52,17 +56,20 @@ class PixelCollector:
             for ids, prediction in self._waiting:
                 self._count(prediction, ids, *self._span)
             self._waiting.clear()
-        rows = [(place, region, hist) for place, name in enumerate(order) for region, hist in self._rows[name]]
+        places = [self._places[name] for name in order]
+        sizes = [len(rows) for _, rows in places]
         return CellPixels(
             *self._span,
-            image=np.array([row[0] for row in rows], np.int32),
-            region=np.array([row[1] for row in rows], np.int32),
-            counts=np.stack([row[2] for row in rows]) if rows else np.zeros((0, BINS), np.int32),
+            image=np.repeat(np.arange(len(order), dtype=np.int32), sizes),
+            region=np.concatenate([np.arange(-1, size - 1, dtype=np.int32) for size in sizes]),
+            counts=np.concatenate([self._tables[table][rows.start : rows.stop] for table, rows in places]),
         )
 
     def _count(self, prediction: Prediction, ids: tuple[str, ...], low: float, high: float) -> None:
         masks = self._masks(ids).cpu().numpy()
         maps = render_map(prediction, masks.shape[1], masks.shape[2]).numpy()
-        for name, one_map, mask in zip(ids, maps, masks, strict=True):
-            normal, regions = histogram_image(one_map, mask, low, high)
-            self._rows[name] = [(-1, normal), *enumerate(regions)]
+        tables = [np.vstack(histogram_image(*pair, low, high)) for pair in zip(maps, masks, strict=True)]
+        ends = np.cumsum([0, *map(len, tables)]).tolist()
+        places = [(len(self._tables), range(*rows)) for rows in pairwise(ends)]
+        self._places.update(zip(ids, places, strict=True))
+        self._tables.append(beside_heap(np.concatenate(tables)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 
 import numpy as np
 import torch
@@ -117,14 +118,16 @@ class JobBench:
                 return runs
             for cell in run.spec.cells:
                 with run.guard(cell):
-                    run.tallies[cell.address] = Tally(pixels=self._collector(cell))
+                    scores = dict.fromkeys((s.id for s in cell.samples), nan)  # a table that need not grow in a batch
+                    run.tallies[cell.address] = Tally(scores, self._collector(cell))
         try:
             for chunk in ahead(self.chunks(passes[0].samples)):
                 clean = CleanGraph(chunk.batch.images)
                 for run in runs:
                     with run.guard():
                         run.size = in_halves(chunk, run.size, partial(self._feed, run, clean))
-                    TRIMS()
+                del clean  # its graph goes back with the rest
+                TRIMS()
         except Exception as error:  # images that cannot be read
             for run in runs:
                 run.fail(error)

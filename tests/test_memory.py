@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import platform
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark import heap
-from benchmark.heap import resident_bytes, trim_heap
+from benchmark.heap import beside_heap, resident_bytes, trim_heap
 from benchmark.planner import Selection
 from benchmark.runner import JobBench
 from benchmark.session import plan_run
@@ -41,6 +43,16 @@ def test_memory_is_given_back_when_it_grows_beyond_the_usual(monkeypatch: pytest
         trim()
         seen.append(len(trims))
     assert seen == [0, 0, 1, 1, 1, 2]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="nothing is kept apart elsewhere")
+def test_what_outlives_its_batch_lies_in_no_heap() -> None:
+    table = np.arange(3000, dtype=np.int32).reshape(3, 1000)
+    kept = beside_heap(table)
+    assert kept.dtype == table.dtype
+    assert np.array_equal(kept, table)
+    assert kept.ctypes.data % mmap.PAGESIZE == 0  # pages of its own; malloc puts its own words first
+    assert beside_heap(table[:0]).shape == (0, 1000)
 
 
 def test_a_pass_looks_at_its_memory_after_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
