@@ -152,9 +152,10 @@ def _largest(similarity: Tensor) -> Found:
     whole = columns - columns % GROUP
     if whole < LONG:
         return similarity.max(dim=1, keepdim=True)
-    value, group = similarity[:, :whole].view(len(similarity), -1, GROUP).amax(2).max(dim=1, keepdim=True)
-    inside = group * GROUP + torch.arange(GROUP, device=group.device)
-    best = value, group * GROUP + similarity.gather(1, inside).max(dim=1, keepdim=True)[1]
+    groups = similarity[:, :whole].view(len(similarity), -1, GROUP)
+    value, group = groups.amax(2).max(dim=1, keepdim=True)
+    place = groups[torch.arange(len(group), device=group.device), group[:, 0]].max(dim=1, keepdim=True)[1]
+    best = value, group * GROUP + place
     if whole == columns:
         return best
     rest, place = similarity[:, whole:].max(dim=1, keepdim=True)
