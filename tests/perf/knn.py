@@ -8,6 +8,7 @@ OpenBLAS is old and takes kernels of 2004 on a processor that it does not know: 
 from __future__ import annotations
 
 import os
+from statistics import median
 
 import faiss
 import torch
@@ -15,7 +16,7 @@ from threadpoolctl import threadpool_info
 from torch import Tensor
 
 from detectors.neighbours import BANK_BLOCK, QUERY_BLOCK, nearest
-from tests.perf.measure import Report, options, prepare, seconds, unit_rows
+from tests.perf.measure import Report, median_ratio, options, prepare, seconds, unit_rows
 
 
 def product(queries: Tensor, bank: Tensor) -> None:
@@ -56,14 +57,18 @@ def main() -> None:
         index = faiss.IndexFlatIP(chosen.width)
         index.add(bank.cpu().numpy())
         sought = queries.cpu().numpy()
-        bare = ours = other = float("inf")
-        for _ in range(chosen.repeats):  # interleaved, so that other load on the machine hits all
-            bare = min(bare, seconds(lambda b=bank: product(queries, b), chosen.device))
-            ours = min(ours, seconds(lambda b=bank: nearest(queries, b), chosen.device))
-            other = min(other, seconds(lambda i=index, q=sought: i.search(q, 1)))
-        product_ratio.append(ours / bare)
-        faiss_ratio.append(ours / other)
-        report.row(size, bare, ours, other, ours / bare, ours / other)
+        works = {
+            "product": lambda b=bank: product(queries, b),
+            "search": lambda b=bank: nearest(queries, b),
+            "faiss": lambda i=index, q=sought: i.search(q, 1),
+        }
+        spent: dict[str, list[float]] = {name: [] for name in works}
+        for turn in range(chosen.repeats):  # in turn, so that other load on the machine hits all; each after each
+            for name in list(works)[:: 1 if turn % 2 else -1]:
+                spent[name].append(seconds(works[name], chosen.device))
+        product_ratio.append(median_ratio(spent["search"], spent["product"]))
+        faiss_ratio.append(median_ratio(spent["search"], spent["faiss"]))
+        report.row(size, *map(median, spent.values()), product_ratio[-1], faiss_ratio[-1])
     report.at_most("search over the matrix product alone, worst size", max(product_ratio), 1.2)
     report.at_most("search over faiss IndexFlatIP, worst size", max(faiss_ratio), 1.0)
     wins = [size for size, ratio in zip(sizes, faiss_ratio, strict=True) if ratio > 1]

@@ -22,7 +22,7 @@ from benchmark.runner import JobBench
 from benchmark.target import BoundTarget
 from benchmark.types import AttackBatch, FeatureScorer
 from benchmark.workbench import build_attack
-from tests.perf.floor import passes
+from tests.perf import floor
 from tests.perf.grid import chosen_grid, command, grid_options, only_job
 from tests.perf.measure import Report, options, prepare, seconds
 
@@ -105,7 +105,7 @@ def main() -> None:
     slow = seconds(lambda: run_naive(bench, job, batches, alone), chosen.device)
     fast = (before + seconds(lambda: run_shared(bench, job, together), chosen.device)) / 2
     worst = max(float(np.abs(together[a] - alone[a]).max()) for a in together)
-    forward, backward, _ = passes(
+    forward, backward, _ = floor.passes(
         bench.fits.extractor(job.passes[0].cells[0].detector), chosen.edge, (chosen.chunk,), chosen.device
     )
     heads = len(chosen.shots) * len(chosen.seeds)

@@ -55,7 +55,9 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 - Nothing of this page was measured on a GPU.
 - Freed memory is held for the next batch and given back once it has grown by 5 % (`benchmark/heap.py`). With glibc's
   own policy the system clears every large tensor's pages anew: a backward of 16 images of ViT-S at 448 pixels spent 1.8
-  of its 12.6 s there, 0.1 of 11.8 s since.
+  of its 12.6 s there, 0.1 of 11.8 s since. What outlives a batch lies beside the heap, in one block for all its images:
+  histograms of single images in between split the room of the next batch's tensors, and the peak of `memory` grew by
+  11 %.
 - Batches are the track's chunks, since bits depend on them and a cell's address names them; one that does not fit into
   the device's memory is halved, and the cell says so.
 
@@ -64,8 +66,9 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 - The machine: virtual cores shared with others. One forward pass of 16 images took 160 to 220 ms within a minute,
   so a figure within a tenth of its target is not decided by one run. The two sides of a ratio ran in one process or one
   after the other, in turn where they are short. `torchattacks` gave 2.19 and 2.03 before its ratio was that of
-  neighbouring turns, `knn` 1.20 and 1.21. `naive`, embedded, gave 8.4 before freed memory was held (of which its many
-  backward passes probably gain most), and 7.7 and 7.6 since.
+  neighbouring turns. `floor`, embedded, 32 images, gave 1.15 and 1.22 with five turns and 1.10 with nine, all of one
+  code; `knn` at its worst size 1.18 to 1.25. `naive`, embedded, gave 8.4 before freed memory was held (of which its
+  many backward passes probably gain most), and 7.1, 7.6, 7.7 and 7.9 since.
 - Floor: the run does forwards that the floor leaves out, each on purpose. In the embedded grid: one per clean image for
   its graph, 16 to measure repeatability, 32 views of support images one by one for the detectors' fits (their bits must
   not depend on the batch): with 32 images a tenth of the 800, and fewer with larger test sets (the same grid on 60
@@ -73,13 +76,14 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
   and the bare forward was fastest at one image before the run and at 16 after it, hence a mean batch size of 8.5.
 - Peak memory: what grows with the images is their scores, pixel histograms and, at the end, their resampling.
 - Naive stays below its count, which knows backbone passes only and takes a backward for two: with frozen weights it
-  costs about 1.2 forwards, which alone makes about 8 of 8.8. Attacked images belong to one support set, so every bank
-  is searched anew for them on both sides. With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone),
-  where its search costs as much as the backbone, 4.5 times (AMD EPYC).
+  costs 1.1 to 1.4 forwards, and the three heads' own scoring 3 % of one each, 225 times; counted with these, 7.4 to 7.8
+  can be had, not 8.8. Attacked images belong to one support set, so every bank is searched anew for them on both sides.
+  With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone), where its search costs as much as the
+  backbone, 4.5 times (AMD EPYC).
 - anomalib, all episodes: fits cannot be shared beyond extracting each support image once, and PatchCore's coresets not
   at all; the count of images through the backbone is beside the figure. Fewer query images lower it: 12 for AnomalyDINO
   gave 4.9, 24 for PatchCore 4.6 (AMD EPYC, before its patch features were shared); test sets have about 100.
-- Search: the maximum and its place cost a tenth of the product, most of it one read of the product. faiss never wins
+- Search: the maximum and its place cost a sixth of the product, most of it one read of the product. faiss never wins
   where its OpenBLAS uses the kernels of this processor; on an AMD EPYC it was 17 to 25 % faster than an earlier search.
 - A thread that reads ahead must not start a second team of OpenMP threads: it made the first one's loops 15 % slower on
   two cores. It uses numpy alone.
