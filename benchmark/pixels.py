@@ -42,11 +42,11 @@ class PixelCollector:
         if prediction.anomaly_map is None:
             raise ContractError("the card says has_map = True, but a prediction has no anomaly_map")
         raw = prediction.anomaly_map.detach().float().cpu()
+        small = replace(prediction, score=prediction.score.cpu(), anomaly_map=raw)
         if self._span is None:
-            raw = from_numpy(beside_heap(raw.numpy()))
-            self._waiting.append((ids, replace(prediction, anomaly_map=raw)))
+            self._waiting.append((ids, replace(small, anomaly_map=from_numpy(beside_heap(raw.numpy())))))
         else:
-            self._count(replace(prediction, anomaly_map=raw), ids, *self._span)
+            self._count(small, ids, *self._span)
 
     def finish(self, order: Sequence[str]) -> CellPixels:
         """The evidence, in the given order of sample ids."""
