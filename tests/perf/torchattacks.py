@@ -76,8 +76,8 @@ def main() -> None:
         for name, work in kinds.items():
             craft[name].append(seconds(lambda w=work: w(target, batch), chosen.device))
             both[name].append(craft[name][-1] + seconds(lambda n=name: scored(fitted, made[n]), chosen.device))
-    command = f"python -m tests.perf.torchattacks --backbone {chosen.backbone} --edge {chosen.edge}"
-    report = Report("torchattacks", "FGSM at five epsilons", f"{command} --images {chosen.images}")
+    told = " ".join(f"--{name} {getattr(chosen, name)}" for name in ("backbone", "edge", "images", "repeats"))
+    report = Report("torchattacks", "FGSM at five epsilons", f"python -m tests.perf.torchattacks {told}")
     report.columns = ("harness     ", "crafting s", "with scoring s")
     for name in kinds:
         report.row(name, median(craft[name]), median(both[name]))
