@@ -35,11 +35,12 @@ def passes(extractor: Extractor, edge: int, sizes: tuple[int, ...], device: str)
     with torch.no_grad():
         size = min(sizes, key=lambda n: seconds(lambda: extractor(batches[n]), device, 3) / n)
         forward = mean_seconds(lambda: extractor(batches[size]), device, 25) / size
-    both = mean_seconds(lambda: _backward(extractor, batches[size]), device, 8) / size
+    both = mean_seconds(lambda: backward(extractor, batches[size]), device, 8) / size
     return forward, both - forward, size
 
 
-def _backward(extractor: Extractor, images: torch.Tensor) -> None:
+def backward(extractor: Extractor, images: torch.Tensor) -> None:
+    """A forward pass with its graph, and the backward pass to the images."""
     leaf = images.clone().requires_grad_(True)
     with torch.enable_grad():
         torch.autograd.grad(extractor(leaf).pooled().sum(), leaf)
