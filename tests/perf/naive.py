@@ -96,7 +96,7 @@ def costs(bench: JobBench, job: Job, batch: AttackBatch, device: str) -> tuple[f
     return both / forward - 1, own / forward
 
 
-def counted_limit(heads: int, detectors: int, backward: float, own: float) -> float:
+def counted(heads: int, detectors: int, backward: float, own: float) -> float:
     """The ratio by counting alone; a backward and a detector's own scoring in forward passes."""
     scoring = 6 * heads * detectors * own
     return (heads * detectors * (11 + 5 * backward) + scoring) / (2 + heads * (5 + backward) + scoring)
@@ -128,12 +128,12 @@ def main() -> None:
     report.row("shared", size, fast)
     report.row("naive", size, slow)
     report.found("heads' own scoring over a forward pass, mean", own)
-    limit = counted_limit(heads, len(detectors), 2, 0)
+    limit = counted(heads, len(detectors), 2, 0)
     report.at_least(
         f"times faster (limit by counting {limit:.1f})", slow / fast, 6 if "anomalydino" in detectors else 8
     )
     report.found("a backward over a forward pass, mean", backward)
-    report.found("limit with these two", counted_limit(heads, len(detectors), backward, own))
+    report.found("times faster, counted with these two", counted(heads, len(detectors), backward, own))
     report.at_most("largest difference of a score", worst, 1e-6)
     report.found("seconds to fit all detectors and heads, shared, not in the above", fits)
     report.notes.append(f"{', '.join(detectors)}; {len(job.query)} images.")

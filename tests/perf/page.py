@@ -64,22 +64,20 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
 ## What limits the figures
 
 - The machine: virtual cores shared with others. One forward pass of 16 images took 160 to 220 ms within a minute,
-  so a figure within a tenth of its target is not decided by one run. The two sides of a ratio ran in one process or one
-  after the other, in turn where they are short. `torchattacks` gave 2.19 and 2.03 before its ratio was that of
-  neighbouring turns. `floor`, embedded, 32 images, gave 1.15 and 1.22 with five turns and 1.10 with nine, all of one
-  code; `knn` at its worst size 1.18 to 1.25. `naive`, embedded, gave 8.4 before freed memory was held (of which its
-  many backward passes probably gain most), and 7.1, 7.6, 7.7 and 7.9 since.
+  so a figure within a tenth of its target is not decided by one run. The two sides of a ratio run in turn. What one
+  code gave: `floor`, embedded, 32 images, 1.15 and 1.22 with five turns, 1.10 and 1.13 with nine; 60 images 1.07 and
+  1.19 with five, 1.07 with nine; `knn` at its worst size 1.17 to 1.25; `naive`, embedded, 8.3 and 8.0 in turn, 7.1 to
+  7.9 when the shared grid ran only before and after the naive one.
 - Floor: the run does forwards that the floor leaves out, each on purpose. In the embedded grid: one per clean image for
   its graph, 16 to measure repeatability, 32 views of support images one by one for the detectors' fits (their bits must
   not depend on the batch): with 32 images a tenth of the 800, and fewer with larger test sets (the same grid on 60
   images), more heads or attacks of several steps. On ViT-S, 44 beside 424, with one support image; measured once,
   and the bare forward was fastest at one image before the run and at 16 after it, hence a mean batch size of 8.5.
 - Peak memory: what grows with the images is their scores, pixel histograms and, at the end, their resampling.
-- Naive stays below its count, which knows backbone passes only and takes a backward for two: with frozen weights it
-  costs 1.1 to 1.4 forwards, and the three heads' own scoring 3 % of one each, 225 times; counted with these, 7.4 to 7.8
-  can be had, not 8.8. Attacked images belong to one support set, so every bank is searched anew for them on both sides.
-  With AnomalyDINO among the three at 112 pixels (`--backbone embedded` alone), where its search costs as much as the
-  backbone, 4.5 times (AMD EPYC).
+- Naive stays below the count of its passes, which takes a backward for two forwards: with frozen weights it costs
+  about 1.3, and the three heads' own scoring, timed alone, 3 % of one each, 225 times. Attacked images belong to one
+  support set, so every bank is searched anew for them on both sides. With AnomalyDINO among the three at 112 pixels
+  (`--backbone embedded` alone), where its search costs as much as the backbone, 4.5 times (AMD EPYC).
 - anomalib, all episodes: fits cannot be shared beyond extracting each support image once, and PatchCore's coresets not
   at all; the count of images through the backbone is beside the figure. Fewer query images lower it: 12 for AnomalyDINO
   gave 4.9, 24 for PatchCore 4.6 (AMD EPYC, before its patch features were shared); test sets have about 100.
