@@ -67,12 +67,13 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
   so a figure within a tenth of its target is not decided by one run. The two sides of a ratio run in turn. What one
   code gave: `floor`, embedded, 32 images, 1.15 and 1.22 with five turns, 1.10 and 1.13 with nine; 60 images 1.07 and
   1.19 with five, 1.07 with nine; `knn` at its worst size 1.17 to 1.25; `naive`, embedded, 8.3 and 8.0 in turn, 7.1 to
-  7.9 when the shared grid ran only before and after the naive one.
+  7.9 when the shared grid ran only before and after the naive one; `anomalib`, one run of PatchCore, .99 in turn, .91
+  and 1.11 when the sides ran minutes apart.
 - Floor: the run does forwards that the floor leaves out, each on purpose. In the embedded grid: one per clean image for
   its graph, 16 to measure repeatability, 32 views of support images one by one for the detectors' fits (their bits must
   not depend on the batch): with 32 images a tenth of the 800, and fewer with larger test sets (the same grid on 60
-  images), more heads or attacks of several steps. On ViT-S, 44 beside 424, with one support image; measured once,
-  and the bare forward was fastest at one image before the run and at 16 after it, hence a mean batch size of 8.5.
+  images), more heads or attacks of several steps. On ViT-S, 44 beside 424, with one support image; 1.13 with three
+  turns, 1.15 with one.
 - Peak memory: what grows with the images is their scores, pixel histograms and, at the end, their resampling.
 - Naive stays below the count of its passes, which takes a backward for two forwards: with frozen weights it costs
   about 1.3, and the three heads' own scoring, timed alone, 3 % of one each, 225 times. Attacked images belong to one
