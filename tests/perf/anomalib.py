@@ -13,7 +13,6 @@ import argparse
 import importlib.util
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -86,23 +85,23 @@ def prepared(extractor: FrozenExtractor, images: Tensor) -> Tensor:
     return extractor.normalised(pixels)
 
 
-def theirs(
-    chosen: argparse.Namespace, keys: Grid, support: Tensor, query: Tensor, our_bank: Tensor
-) -> dict[str, np.ndarray]:
-    """Seconds and scores of anomalib on a grid of shots and seeds, measured in its own process."""
+def handed_over(chosen: argparse.Namespace, folder: Path, support: Tensor, query: Tensor, our_bank: Tensor) -> None:
+    """Write what anomalib's side reads."""
     extractor = build(chosen.model).extractor
     assert isinstance(extractor, FrozenExtractor)
-    with tempfile.TemporaryDirectory() as folder:
-        network = extractor.network
-        assert isinstance(network, torch.nn.Module)
-        state = {name.partition(".")[2]: value for name, value in network.state_dict().items()}
-        torch.save(state, Path(folder) / "state.pt")
-        arrays = {n: prepared(extractor, x).numpy() for n, x in (("support", support), ("query", query))}
-        np.savez(Path(folder) / "images.npz", bank=our_bank.numpy(), **arrays)
-        grids = [",".join(map(str, values)) for values in keys]
-        words = [folder, chosen.model, BACKBONES[chosen.model], str(chosen.chunk), str(chosen.threads), *grids]
-        subprocess.run([chosen.interpreter, "-I", str(SIDE), *words], check=True)
-        return dict(np.load(Path(folder) / "out.npz"))
+    network = extractor.network
+    assert isinstance(network, torch.nn.Module)
+    torch.save({name.partition(".")[2]: value for name, value in network.state_dict().items()}, folder / "state.pt")
+    arrays = {n: prepared(extractor, x).numpy() for n, x in (("support", support), ("query", query))}
+    np.savez(folder / "images.npz", bank=our_bank.numpy(), **arrays)
+
+
+def theirs(chosen: argparse.Namespace, folder: Path, keys: Grid) -> dict[str, np.ndarray]:
+    """Seconds and scores of anomalib on a grid of shots and seeds, measured in its own process."""
+    grids = [",".join(map(str, values)) for values in keys]
+    words = [str(folder), chosen.model, BACKBONES[chosen.model], str(chosen.chunk), str(chosen.threads), *grids]
+    subprocess.run([chosen.interpreter, "-I", str(SIDE), *words], check=True)
+    return dict(np.load(folder / "out.npz"))
 
 
 def parsed() -> argparse.Namespace:
@@ -120,15 +119,15 @@ def parsed() -> argparse.Namespace:
 
 
 def one_run(
-    chosen: argparse.Namespace, key: Key, images: Tensor, support: Tensor, query: Tensor
+    chosen: argparse.Namespace, folder: Path, episode: Mapping[Key, Tensor], query: Tensor
 ) -> tuple[list[float], list[float]]:
     """Seconds of one episode alone, ours and anomalib's in turn, so that other load on the machine hits both."""
     mine, other = [], []
-    _, bank = ours(chosen.model, {key: images}, query, chosen.chunk)
+    ((shots, seed),) = episode
     for _ in range(chosen.repeats):
-        mine.append(seconds(lambda: ours(chosen.model, {key: images}, query, chosen.chunk)))
-        twice = (key[0], key[0]), (key[1],)  # the second time counts: our process is warm too
-        other.append(float(theirs(chosen, twice, support, query, bank)[f"seconds {key[0]} {key[1]}"]))
+        mine.append(seconds(lambda: ours(chosen.model, episode, query, chosen.chunk)))
+        twice = (shots, shots), (seed,)  # the second time counts: our process is warm too
+        other.append(float(theirs(chosen, folder, twice)[f"seconds {shots} {seed}"]))
     return mine, other
 
 
@@ -142,13 +141,16 @@ def main() -> None:
     support = pictures(max(chosen.shots) * (max(chosen.seeds) + 1), chosen.edge)
     query = pictures(chosen.images, chosen.edge, seed=1)
     episodes = {(k, s): support[s * k : (s + 1) * k] for k in chosen.shots for s in chosen.seeds}
-    build(chosen.model)  # neither side's time holds the making of the network
     first = next(iter(episodes))
-    mine, other = one_run(chosen, first, episodes[first], support, query)
-    started = time.perf_counter()
-    found, bank = ours(chosen.model, episodes, query, chosen.chunk)
-    whole = time.perf_counter() - started
-    theirs_found = theirs(chosen, (chosen.shots, chosen.seeds), support, query, bank)
+    alone, runs = {first: episodes[first]}, []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _, bank = ours(chosen.model, alone, query, chosen.chunk)  # and no time holds the making of the network
+        handed_over(chosen, folder, support, query, bank)
+        mine, other = one_run(chosen, folder, alone, query)
+        whole = seconds(lambda: runs.append(ours(chosen.model, episodes, query, chosen.chunk)))
+        theirs_found = theirs(chosen, folder, (chosen.shots, chosen.seeds))
+    ((found, _),) = runs
     spent = sum(float(theirs_found[f"seconds {k} {s}"]) for k, s in episodes)
     pairs = [(theirs_found[f"scores {k} {s}"], found[k, s].numpy()) for k, s in episodes]
     if chosen.model == "patchcore":
