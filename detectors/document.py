@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.jsonio import atomic_write
+from benchmark.storage.jsonio import atomic_write
 from benchmark.types import Card
 from detectors.backbones.weights import WEIGHTS
 from detectors.cards import CARDS

@@ -1,4 +1,4 @@
-"""Beside the attacks on a detector's page: natural corruptions, and the experiments of `benchmark.probes`."""
+"""Beside the attacks on a detector's page: natural corruptions, and the experiments of `benchmark.execution.probes`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
 
-from benchmark.result_rows import NO_BUDGET, MetricValue, ProbeValue
+from benchmark.results.rows import NO_BUDGET, MetricValue, ProbeValue
 from leaderboard.record import Cell, quantum
 from leaderboard.words import score, shots_words
 

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmark.errors import ResultError
-from benchmark.jsonio import digest_file, digest_json
-from benchmark.submission import LADDER
+from benchmark.results.submission import LADDER
+from benchmark.storage.jsonio import digest_file, digest_json
 from leaderboard.detector_page import detector_sections
 from leaderboard.feed import badge
 from leaderboard.output import EntryState, Output

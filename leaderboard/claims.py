@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.result_rows import MetricValue
-from benchmark.results import RunResult
-from benchmark.submission import CounterRecord, LoweredResult, Verification
+from benchmark.results.rows import MetricValue
+from benchmark.results.schema import RunResult
+from benchmark.results.submission import CounterRecord, LoweredResult, Verification
 from leaderboard.record import ROBUST_SCORE, WORST_CASE
 
 

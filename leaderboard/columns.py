@@ -6,8 +6,8 @@ import sys
 from importlib.resources import files
 from typing import Literal
 
-from benchmark.jsonio import canonical_json
-from benchmark.result_rows import Strict
+from benchmark.results.rows import Strict
+from benchmark.storage.jsonio import canonical_json
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from benchmark.result_rows import NO_BUDGET, MetricValue
-from benchmark.results import RunResult
+from benchmark.results.rows import NO_BUDGET, MetricValue
+from benchmark.results.schema import RunResult
 from leaderboard.beside import CorruptionTable, Experiment, cell_of, corruption_table, experiments
 from leaderboard.charts import INK, Point, Series, curves
 from leaderboard.read import Entry

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.jsonio import pretty_json
-from benchmark.submission import Submission
+from benchmark.results.submission import Submission
+from benchmark.storage.jsonio import pretty_json
 from leaderboard.board_page import Board, ShownRow
 from leaderboard.columns import Column
 from leaderboard.record import Record

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from benchmark.jsonio import digest_json, pretty_json
+from benchmark.storage.jsonio import digest_json, pretty_json
 from leaderboard.columns import BY_KEY
 from leaderboard.ranks import order, ranks
 from leaderboard.record import SCALE, Cell, Record

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.errors import UsageError
-from benchmark.jsonio import atomic_write, pretty_json
+from benchmark.storage.jsonio import atomic_write, pretty_json
 
 MANIFEST = "data/build.json"
 

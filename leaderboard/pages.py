@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmark.jsonio import canonical_json
 from benchmark.metrics import METRICS
-from benchmark.results import PROTOCOL_VERSION
+from benchmark.results.schema import PROTOCOL_VERSION
+from benchmark.storage.jsonio import canonical_json
 from leaderboard.board_page import Board, make_board
 from leaderboard.dataset_pages import attack_pages, dataset_pages
 from leaderboard.export import FORMATS, SUFFIXES, bibtex_release, record_bibtex, sheet

@@ -9,9 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmark.errors import ResultError
-from benchmark.jsonio import digest_bytes, digest_file, digest_json
-from benchmark.results import MAX_RESULT_BYTES, RunResult, parse_result
-from benchmark.submission import (
+from benchmark.results.schema import MAX_RESULT_BYTES, RunResult, parse_result
+from benchmark.results.submission import (
     CounterRecord,
     Gallery,
     Submission,
@@ -20,6 +19,7 @@ from benchmark.submission import (
     load_submission,
     load_verification,
 )
+from benchmark.storage.jsonio import digest_bytes, digest_file, digest_json
 from leaderboard.claims import lowered
 from leaderboard.record import DetectorRecord, Record, TrackRecord, dataset_record, step_record
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from benchmark.result_rows import NO_BUDGET, MetricValue, Strict
-from benchmark.results import RunResult
-from benchmark.submission import LADDER, CounterRecord, Step, Submission, Verification
+from benchmark.results.rows import NO_BUDGET, MetricValue, Strict
+from benchmark.results.schema import RunResult
+from benchmark.results.submission import LADDER, CounterRecord, Step, Submission, Verification
 from leaderboard.columns import SHOWN_METRICS
 
 WORST_CASE = "worst_case"
@@ -61,7 +61,7 @@ def quantum(value: float | None) -> int | None:
 class CategoryRecord(Strict):
     """A category at the ranked support size: clean AUROC and worst-case AUROC by budget.
 
-    ``shortcuts`` and ``warnings``: how well trivial statistics separate its images (`benchmark.audit`).
+    ``shortcuts`` and ``warnings``: how well trivial statistics separate its images (`benchmark.data.shortcuts`).
     """
 
     name: str

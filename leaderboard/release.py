@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ResultError, UsageError
-from benchmark.jsonio import atomic_write, digest_file, digest_json, pretty_json
+from benchmark.storage.jsonio import atomic_write, digest_file, digest_json, pretty_json
 from leaderboard.output import MANIFEST
 from leaderboard.words import DASH
 

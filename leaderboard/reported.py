@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from benchmark.jsonio import canonical_json
-from benchmark.result_rows import Strict
+from benchmark.results.rows import Strict
+from benchmark.storage.jsonio import canonical_json
 from leaderboard.record import CLEAN, Cell, quantum
 from leaderboard.table import TrackTable
 from leaderboard.words import DASH, score, shots_words

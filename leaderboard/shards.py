@@ -16,9 +16,9 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from benchmark.jsonio import canonical_json
-from benchmark.result_rows import NO_BUDGET
-from benchmark.submission import Submission
+from benchmark.results.rows import NO_BUDGET
+from benchmark.results.submission import Submission
+from benchmark.storage.jsonio import canonical_json
 from leaderboard.attack_kinds import KINDS, kind
 from leaderboard.columns import COLUMNS, Column
 from leaderboard.ranks import order, ranks, replicates, unranked

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
-from benchmark.result_rows import NO_BUDGET, EntropyHistogram, Reliability
-from benchmark.results import RunResult
+from benchmark.results.rows import NO_BUDGET, EntropyHistogram, Reliability
+from benchmark.results.schema import RunResult
 from leaderboard.charts import histogram, reliability
 from leaderboard.record import Condition, quantum
 from leaderboard.table import HEADLINE_LEVEL

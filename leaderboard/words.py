@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from benchmark.jsonio import digest_bytes
+from benchmark.storage.jsonio import digest_bytes
 from leaderboard.columns import Column
 from leaderboard.record import WORST_CASE, Cell, Condition, DatasetRecord
 from leaderboard.table import TableRow

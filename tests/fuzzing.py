@@ -24,10 +24,10 @@ from PIL import Image
 from benchmark.datasets.decode import image_size, read_image, read_mask
 from benchmark.datasets.mvtec import Folder
 from benchmark.errors import TrustADError
-from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, read_pixels, read_scores, write_evidence
 from benchmark.registry import DATASETS
-from benchmark.results import parse_result
-from benchmark.submission import load_submission
+from benchmark.results.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, read_pixels, read_scores, write_evidence
+from benchmark.results.schema import parse_result
+from benchmark.results.submission import load_submission
 from leaderboard_factory import Invented, write_submission
 
 SECONDS = 30.0

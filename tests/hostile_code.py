@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.errors import ContractError
-from benchmark.evidence import SCORE_COLUMNS, write_evidence
-from benchmark.isolation import Limits, interpreter_paths, isolated
-from benchmark.verify.served import answered
-from benchmark.verify.wire import Channel
+from benchmark.results.evidence import SCORE_COLUMNS, write_evidence
+from benchmark.verify.isolation import Limits, interpreter_paths, isolated
+from benchmark.verify.sandbox.client import answered
+from benchmark.verify.sandbox.protocol import Channel
 from hostile import ATTACKS, Attack, attack, simple
 from submissions import STEM, edit_text, forge, scores_path
 
@@ -135,13 +135,13 @@ WHEN_SCORING = {
     ),
     "the harness's frames patched from inside": (
         "no JSON object",
-        "import benchmark.verify.wire as w\n"
+        "import benchmark.verify.sandbox.protocol as w\n"
         "w.encode = lambda *_: (2).to_bytes(4, 'little') + (10).to_bytes(8, 'little') + b'[]' "
         "+ (2).to_bytes(8, 'little') + b'{}'\nreturn Prediction(images.mean((1, 2, 3)))",
     ),
     "a frame said to be of a million gigabytes": (
         "are allowed",
-        "import benchmark.verify.wire as w\nw.encode = lambda *_: b'\\xff' * 12\n"
+        "import benchmark.verify.sandbox.protocol as w\nw.encode = lambda *_: b'\\xff' * 12\n"
         "return Prediction(images.mean((1, 2, 3)))",
     ),
 }
@@ -152,7 +152,7 @@ for what, (says, text) in WHEN_SCORING.items():
 @attack("stored answers: scores looked up by the image's content", "spot re-run", "stored answers?", rerun=True)
 def _stored(folder: Path) -> None:
     """The evidence claims a perfect detector; detector.py knows the published images by heart and nothing else."""
-    from benchmark.canonical import canonicalise
+    from benchmark.data.canonical import canonicalise
     from benchmark.datasets.procedural import Procedural
 
     forge(folder, _perfect)

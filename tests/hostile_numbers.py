@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmark.evidence import SCORE_COLUMNS, write_evidence
+from benchmark.results.evidence import SCORE_COLUMNS, write_evidence
 from hostile import attack, simple
 from submissions import (
     STEM,

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.jsonio import digest_bytes, pretty_json
-from benchmark.result_rows import NO_BUDGET
-from benchmark.results import RunResult, dump_result
+from benchmark.results.rows import NO_BUDGET
+from benchmark.results.schema import RunResult, dump_result
 from benchmark.statistics.robust import robust_score
+from benchmark.storage.jsonio import digest_bytes, pretty_json
 from benchmark.tracks import load_track
 
 TITLES = {

@@ -11,14 +11,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from benchmark.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, write_evidence
-from benchmark.jsonio import digest_file
-from benchmark.planner import Selection
+from benchmark.planning.planner import Selection
 from benchmark.registry import DETECTORS
-from benchmark.rescore import rescore, save
-from benchmark.session import run_track
-from benchmark.submit import About, make_submission
+from benchmark.results.evidence import PIXEL_COLUMNS, SCORE_COLUMNS, write_evidence
+from benchmark.runs.session import run_track
+from benchmark.runs.submit import About, make_submission
+from benchmark.storage.jsonio import digest_file
 from benchmark.tracks import load_track
+from benchmark.verify.rescore import rescore, save
 
 STEM = "demo-v1__procedural"
 HONEST = Path(__file__).with_name("honest_detector.py")

@@ -12,20 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmark", "detectors", "attacks", "leaderboard")
-LEADERBOARD_SEES = {
-    "errors",
-    "types",
-    "metrics",
-    "results",
-    "result_rows",
-    "jsonio",
-    "registry",
-    "statistics",
-    "submission",
-    "tracks",
-    "keyed",
-}
-PLUGINS_SEE = {"errors", "types", "registry", "jsonio"}
+LEADERBOARD_SEES = {"errors", "types", "metrics", "results", "storage", "registry", "statistics", "tracks", "seeding"}
+PLUGINS_SEE = {"errors", "types", "registry", "storage"}
 
 
 def modules(package: str) -> list[Path]:

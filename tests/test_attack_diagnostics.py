@@ -13,7 +13,11 @@ from torch import Tensor
 from attacks.cards import CARDS
 from attacks.pgd import PGDScore
 from attacks.square import SquareScore
-from benchmark.diagnostics import (
+from benchmark.execution.perturb import perturb
+from benchmark.execution.target import BoundTarget
+from benchmark.registry import ATTACKS
+from benchmark.results.schema import RunFacts, Validity
+from benchmark.scoring.validity import (
     GREY,
     Condition,
     Facts,
@@ -23,11 +27,7 @@ from benchmark.diagnostics import (
     paired_interval,
     repeat_error,
 )
-from benchmark.perturb import perturb
-from benchmark.registry import ATTACKS
-from benchmark.results import RunFacts, Validity
 from benchmark.statistics.intervals import Interval
-from benchmark.target import BoundTarget
 from benchmark.types.attack import Attack
 from benchmark.types.detector import FittedDetector, Prediction
 from tests.toy_detectors import Wrapped, nearest_neighbour, query, two_sided_auroc

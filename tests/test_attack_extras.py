@@ -13,11 +13,11 @@ from attacks.pgd import PGDScore10
 from attacks.poison import poison_support
 from attacks.universal import apply_universal, fit_universal
 from benchmark.errors import ContractError, NotApplicableError, UsageError
-from benchmark.perturb import perturb, perturb_continuous
-from benchmark.poisoning import PoisonedSupport
+from benchmark.execution.perturb import perturb, perturb_continuous
+from benchmark.execution.poisoning import PoisonedSupport
+from benchmark.execution.target import BoundTarget
 from benchmark.registry import ATTACKS
-from benchmark.smoothing import certified_auroc, quantile_bounds, smooth_scores
-from benchmark.target import BoundTarget
+from benchmark.scoring.certificates import certified_auroc, quantile_bounds, smooth_scores
 from benchmark.types.attack import AttackBatch, Norm
 from benchmark.types.detector import FittedDetector, Prediction
 from tests.toy_detectors import (

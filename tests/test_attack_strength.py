@@ -13,9 +13,9 @@ from attacks.objectives import FlagAdaptive, MaskFlip, PGDMap, PGDScoreFrozenMas
 from attacks.pgd import PGDScore, softened
 from attacks.square import SquareScore, square_side
 from benchmark.errors import NotApplicableError
-from benchmark.perturb import perturb
+from benchmark.execution.perturb import perturb
+from benchmark.execution.target import BoundTarget, FlagModel
 from benchmark.registry import ATTACKS
-from benchmark.target import BoundTarget, FlagModel
 from benchmark.types.attack import Attack, AttackBatch
 from benchmark.types.detector import Prediction
 from tests.test_attacks import target_for

@@ -13,7 +13,7 @@ from torch import Tensor
 from attacks.head import FGSMHead, MIFGSMHead, PGDHead
 from attacks.zoo import OPTIONS, Zoo
 from benchmark.errors import UnknownNameError
-from benchmark.perturb import perturb
+from benchmark.execution.perturb import perturb
 from benchmark.registry import ATTACKS
 from benchmark.types.attack import Attack, AttackBatch
 from tests.test_attacks import target_for

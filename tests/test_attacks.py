@@ -14,11 +14,11 @@ from attacks.cards import CARDS
 from attacks.surrogate import fit_oracle_surrogate, fit_surrogate
 from attacks.synthetic import synthetic_anomalies
 from benchmark.errors import ContractError, NotApplicableError, UsageError
-from benchmark.perturb import perturb
+from benchmark.execution.perturb import perturb
+from benchmark.execution.target import BoundTarget, FlagModel
+from benchmark.planning.workbench import build_attack
 from benchmark.registry import ATTACKS
-from benchmark.target import BoundTarget, FlagModel
 from benchmark.types.attack import Attack, AttackBatch, AttackCard, Target
-from benchmark.workbench import build_attack
 from tests.toy_detectors import (
     ConvExtractor,
     ListSupport,

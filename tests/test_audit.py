@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark import audit as module
-from benchmark.audit import CategoryAudit, audit
-from benchmark.contact_sheet import OUTLINE, contact_sheet
+from benchmark.data import shortcuts as module
+from benchmark.data.contact_sheet import OUTLINE, contact_sheet
+from benchmark.data.shortcuts import CategoryAudit, audit
 from benchmark.datasets.mvtec import Folder
 from benchmark.errors import DataError
 from benchmark.registry import DATASETS

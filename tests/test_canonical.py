@@ -14,7 +14,7 @@ from scipy import ndimage
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import pil_to_tensor, resize
 
-from benchmark.canonical import canonical_mask, canonical_shape, canonicalise, rotate
+from benchmark.data.canonical import canonical_mask, canonical_shape, canonicalise, rotate
 from benchmark.errors import DataError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.dataset_checks import verify
+from benchmark.data.integrity import verify
 from benchmark.datasets.files import FileDataset
 from benchmark.errors import DataError
 from benchmark.registry import DATASETS

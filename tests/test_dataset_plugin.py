@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.audit import audit
-from benchmark.dataset_checks import verify
-from benchmark.episodes import DatasetSupport, sample_episode
+from benchmark.data.episodes import DatasetSupport, sample_episode
+from benchmark.data.image_store import ImageStore
+from benchmark.data.integrity import verify
+from benchmark.data.shortcuts import audit
 from benchmark.errors import NameClashError
-from benchmark.image_store import ImageStore
 from benchmark.registry import DATASETS, Registry
 from benchmark.types import Dataset
 from tests.plugins import plugin  # noqa: F401

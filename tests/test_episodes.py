@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.canonical import canonicalise, rotate
+from benchmark.data.canonical import canonicalise, rotate
+from benchmark.data.episodes import DatasetSupport, chunks, query_image, sample_episode
 from benchmark.datasets.manifest import build_manifest
-from benchmark.episodes import DatasetSupport, chunks, query_image, sample_episode
 from benchmark.errors import DataError, NotApplicableError, UsageError
 from benchmark.types.data import DatasetInfo, Manifest, Problem, Sample
 

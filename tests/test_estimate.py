@@ -13,14 +13,14 @@ from torch import Tensor
 
 from benchmark.cli import _run
 from benchmark.errors import WeightsError
-from benchmark.estimate import Pace, estimate, measure, work_of
-from benchmark.jobs import DetectorSpec
-from benchmark.planner import Plan, Selection
-from benchmark.runner import run_job
-from benchmark.session import plan_run
+from benchmark.execution.runner import run_job
+from benchmark.planning.jobs import DetectorSpec
+from benchmark.planning.planner import Plan, Selection
+from benchmark.planning.workbench import Workbench
+from benchmark.runs.estimate import Pace, estimate, measure, work_of
+from benchmark.runs.session import plan_run
 from benchmark.tracks import Probe, Tier, Track, load_track
 from benchmark.types import Features
-from benchmark.workbench import Workbench
 from detectors.backbones.extractor import FrozenExtractor
 from detectors.bank import FeatureCache
 
@@ -162,7 +162,7 @@ def test_a_detector_is_measured_on_noise(name: str, tmp_path: Path) -> None:
 def test_a_dry_run_writes_nothing_and_counts_what_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmark.estimate.measure", lambda plan, bench, spec: Pace(1.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr("benchmark.runs.estimate.measure", lambda plan, bench, spec: Pace(1.0, 0.0, 0.0, 0.0))
     out = tmp_path / "run"
     words = ["run", "--track", "demo", "--detector", "knn@gabor", "--category", "weave", "--limit", "2"]
     words += ["--attack", "fgsm_head", "--out", str(out)]

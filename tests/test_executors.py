@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from benchmark.errors import TrustADError, UnknownNameError, UsageError
-from benchmark.executors import executor
-from benchmark.planner import Selection
-from benchmark.session import plan_run, run_track
+from benchmark.execution.executors import executor
+from benchmark.planning.planner import Selection
+from benchmark.runs.session import plan_run, run_track
 from benchmark.tracks import load_track
 
 SELECTION = Selection(detectors=("knn@gabor",), categories=("weave", "nut"), limit=2, attacks=("sign_noise",))
@@ -68,7 +68,7 @@ def test_ray_gives_the_bytes_of_local_although_a_worker_and_a_node_are_killed(
     """Workers wait for the driver after every cell, so that both kills come while jobs are running."""
     torch = pytest.importorskip("torch")
     monkeypatch.setenv("TRUSTAD_THREADS", str(torch.get_num_threads()))
-    monkeypatch.setattr("benchmark.executors.ray.AHEAD", 1, raising=False)
+    monkeypatch.setattr("benchmark.execution.executors.ray.AHEAD", 1, raising=False)
     node = {"num_cpus": torch.get_num_threads()}
     killed: list[int] = []
 
@@ -126,7 +126,7 @@ def test_jobs_on_cuda_ask_the_cluster_for_a_gpu(tmp_path: Path) -> None:
 
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "benchmark.executors.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "benchmark.execution.executors.ray", raising=False)
     with pytest.raises(UsageError, match=r"pip install 'trustad\[ray\]'"):
         executor("ray")
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.batches import out_of_memory
 from benchmark.cli import main
-from benchmark.pass_run import CellFailure
-from benchmark.planner import Selection
+from benchmark.execution.batches import out_of_memory
+from benchmark.execution.pass_run import CellFailure
+from benchmark.execution.runner import run_job
+from benchmark.planning.planner import Selection
 from benchmark.registry import DETECTORS
-from benchmark.runner import run_job
-from benchmark.session import plan_run
-from benchmark.store import Cell, CellStore
+from benchmark.runs.session import plan_run
+from benchmark.storage.cells import Cell, CellStore
 from benchmark.tracks import load_track
 
 

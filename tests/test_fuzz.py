@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark.submission import load_submission
+from benchmark.results.submission import load_submission
 from fuzzing import TARGETS, attempt, submission
 
 

@@ -9,8 +9,8 @@ import pytest
 
 import hostile_files  # noqa: F401
 import hostile_numbers  # noqa: F401
-from benchmark.isolation import Limits, unavailable
 from benchmark.verify.checks import verify_submission
+from benchmark.verify.isolation import Limits, unavailable
 from benchmark.verify.subject import Subject
 from hostile import ATTACKS, Attack
 from hostile_code import jailed

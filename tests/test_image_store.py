@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.canonical import canonical_mask, canonical_shape, canonicalise
+from benchmark.data.canonical import canonical_mask, canonical_shape, canonicalise
+from benchmark.data.image_store import ImageStore, _check
 from benchmark.datasets.mvtec import MVTecAD
 from benchmark.errors import DataError, NotApplicableError
-from benchmark.image_store import ImageStore, _check
 from benchmark.registry import DATASETS
 from tests.official_trees import BUILDERS, mvtec_ad
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import ResultError, StoreError
-from benchmark.jsonio import (
+from benchmark.storage.jsonio import (
     atomic_write,
     atomic_write_with,
     canonical_json,

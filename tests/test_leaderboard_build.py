@@ -16,8 +16,8 @@ import pytest
 from jinja2 import Environment, select_autoescape
 
 from benchmark.errors import ResultError, UsageError
-from benchmark.jsonio import pretty_json
-from benchmark.results import dump_result
+from benchmark.results.schema import dump_result
+from benchmark.storage.jsonio import pretty_json
 from leaderboard.build import build_site
 from leaderboard.render import environment, https
 from tests.leaderboard_factory import GALLERY, Invented, invented_result, write_submission

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import ResultError, UnknownNameError, UsageError
-from benchmark.submission import load_submission
+from benchmark.results.submission import load_submission
 from leaderboard.build import build_site
 from leaderboard.cite import cite
 from leaderboard.export import bibtex_entry, csv_text, latex_text, markdown_text

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.results import RunResult
-from benchmark.submission import CounterRecord, LoweredResult, Submission, Verification
+from benchmark.results.schema import RunResult
+from benchmark.results.submission import CounterRecord, LoweredResult, Submission, Verification
 from leaderboard.claims import lowered
 from leaderboard.columns import BY_KEY
 from leaderboard.means import mean_cell

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark import heap
-from benchmark.heap import beside_heap
-from benchmark.planner import Selection
-from benchmark.runner import JobBench
-from benchmark.session import plan_run
+from benchmark.execution import memory as heap
+from benchmark.execution.memory import beside_heap
+from benchmark.execution.runner import JobBench
+from benchmark.planning.planner import Selection
+from benchmark.runs.session import plan_run
 from benchmark.tracks import load_track
 
 MEGABYTE = 1 << 20
@@ -23,7 +23,7 @@ CHOSEN = Selection(detectors=("knn@gabor",), categories=("weave",), limit=2, att
 
 
 FRAGMENTED = """
-from benchmark.heap import hold_heap, resident_bytes, trim_heap
+from benchmark.execution.memory import hold_heap, resident_bytes, trim_heap
 
 hold_heap()
 blocks = [(bytearray(100_000), bytearray(1000)) for _ in range(1000)]
@@ -73,7 +73,7 @@ def test_what_outlives_its_batch_lies_in_no_heap() -> None:
 
 def test_a_pass_looks_at_its_memory_after_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[None] = []
-    monkeypatch.setattr("benchmark.runner.TRIMS", lambda: looks.append(None))
+    monkeypatch.setattr("benchmark.execution.runner.TRIMS", lambda: looks.append(None))
     plan, _, _ = plan_run(load_track("demo").model_copy(update={"chunk_size": 1}), CHOSEN, tmp_path)
     (job,) = plan.jobs
     clean = next(spec for spec in job.passes if spec.attack is None)

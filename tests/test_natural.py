@@ -7,10 +7,10 @@ import torch
 
 from attacks.natural import SEVERITIES
 from benchmark.errors import UnknownNameError, UsageError
-from benchmark.perturb import perturb
-from benchmark.target import BoundTarget
+from benchmark.execution.perturb import perturb
+from benchmark.execution.target import BoundTarget
+from benchmark.planning.workbench import build_attack
 from benchmark.types import AttackBatch, FittedDetector, Prediction
-from benchmark.workbench import build_attack
 from tests.toy_detectors import textures
 
 

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 from _support import TensorSupport, images
 from benchmark.errors import NotApplicableError
-from benchmark.target import BoundTarget
+from benchmark.execution.target import BoundTarget
 from benchmark.types import Features, MaskedScorer, TransductiveScorer
 from detectors.anomalydino import ANGLES
 from detectors.anomalydino_batched import BatchedAnomalyDINO, low_quantile_distance

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmark import overlap
-from benchmark.overlap import ahead, behind
+from benchmark.execution import overlap
+from benchmark.execution.overlap import ahead, behind
 
 PATIENCE = 20.0
 """Seconds after which a side that waits for the other gives up: it would wait forever."""

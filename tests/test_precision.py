@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from benchmark.errors import UsageError
-from benchmark.jobs import REDUCED
-from benchmark.planner import Selection
-from benchmark.results import RunResult, load_result
-from benchmark.session import Summary, run_track
-from benchmark.submit import About, make_submission
+from benchmark.planning.jobs import REDUCED
+from benchmark.planning.planner import Selection
+from benchmark.results.schema import RunResult, load_result
+from benchmark.runs.session import Summary, run_track
+from benchmark.runs.submit import About, make_submission
 from benchmark.tracks import load_track
 from benchmark.types import Features
 from benchmark.types.precision import computing_in

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.data.download import download, extract, fetch
 from benchmark.datasets.files import FileDataset
 from benchmark.datasets.sources import ARCHIVES, STEPS, Archive
 from benchmark.errors import DataError
-from benchmark.prepare import download, extract, fetch
 from benchmark.registry import DATASETS
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several blocks

@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark.episodes import DatasetSupport, sample_episode
+from benchmark.data.episodes import DatasetSupport, sample_episode
 from benchmark.errors import ResultError
-from benchmark.evidence import PROBE_COLUMNS, read_probes, read_scores
 from benchmark.metrics.uncertainty import support_coverage
-from benchmark.planner import Selection
+from benchmark.planning.planner import Selection
 from benchmark.registry import DATASETS, DETECTORS
-from benchmark.results import RunResult, load_result
-from benchmark.scoring import Rules, score_evidence
-from benchmark.session import Summary, plan_run, run_track
-from benchmark.store import CellStore
+from benchmark.results.evidence import PROBE_COLUMNS, read_probes, read_scores
+from benchmark.results.schema import RunResult, load_result
+from benchmark.runs.session import Summary, plan_run, run_track
+from benchmark.scoring.score import Rules, score_evidence
+from benchmark.storage.cells import CellStore
 from benchmark.tracks import Track, load_track
 from benchmark.types import keyed_seed
 from benchmark.verify.grid import check_grid

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.episode_scores import episodes_of
 from benchmark.errors import NotApplicableError
-from benchmark.evidence import PROBE_COLUMNS
 from benchmark.metrics import ranking
 from benchmark.metrics.uncertainty import entropy, entropy_auroc
 from benchmark.report.claims import Section, sections
 from benchmark.report.render import render_html, render_markdown, write_report
 from benchmark.report.study import Study, study_of
+from benchmark.results.evidence import PROBE_COLUMNS
+from benchmark.scoring.episodes import episodes_of
 
 SHIFTS = {  # attack -> epsilon -> how far towards the other class each image is pushed
     "sign_noise": {"2/255": 0.02, "8/255": 0.05},

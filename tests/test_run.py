@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UnknownNameError, UsageError, WeightsError
-from benchmark.evidence import read_pixels, read_scores
-from benchmark.jobs import DetectorSpec
-from benchmark.planner import Selection
+from benchmark.planning.jobs import DetectorSpec
+from benchmark.planning.planner import Selection
 from benchmark.registry import DETECTORS
-from benchmark.results import RunResult, load_result
-from benchmark.scoring import Rules, score_evidence
-from benchmark.session import Summary, plan_run, run_track
-from benchmark.store import CellStore
+from benchmark.results.evidence import read_pixels, read_scores
+from benchmark.results.schema import RunResult, load_result
+from benchmark.runs.session import Summary, plan_run, run_track
+from benchmark.scoring.score import Rules, score_evidence
+from benchmark.storage.cells import CellStore
 from benchmark.tracks import Track, load_track
 
 SELECTION = Selection(detectors=("knn@gabor", "anomalydino@gabor"), categories=("weave",), limit=2)

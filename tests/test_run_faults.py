@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import session
 from benchmark.cli import main
 from benchmark.errors import StoreError
-from benchmark.eventlog import EventLog, event_log
-from benchmark.jsonio import atomic_write
-from benchmark.planner import Selection
-from benchmark.scratch import scratch_file, scratch_folder, sweep
-from benchmark.session import Summary, run_track
-from benchmark.store import CellStore
+from benchmark.planning.planner import Selection
+from benchmark.runs import session
+from benchmark.runs.eventlog import EventLog, event_log
+from benchmark.runs.session import Summary, run_track
+from benchmark.storage.cells import CellStore
+from benchmark.storage.jsonio import atomic_write
+from benchmark.storage.scratch import scratch_file, scratch_folder, sweep
 from benchmark.tracks import load_track
 
 FULL = 400 * 1024
@@ -239,7 +239,7 @@ def test_writers_and_sweepers_at_once_lose_no_file(tmp_path: Path) -> None:
 
 def test_sigterm_during_a_write_leaves_nothing(tmp_path: Path) -> None:
     from benchmark.cli.options import stopping_in_order
-    from benchmark.jsonio import atomic_write_with
+    from benchmark.storage.jsonio import atomic_write_with
 
     def writer(temp: Path) -> None:
         temp.write_text("half")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from benchmark.cli import main
-from benchmark.jsonio import digest_file
-from benchmark.results import PROTOCOL_VERSION
-from benchmark.store import Cell, CellStore, cell_address, run_lock
+from benchmark.results.schema import PROTOCOL_VERSION
+from benchmark.storage.cells import Cell, CellStore, cell_address, run_lock
+from benchmark.storage.jsonio import digest_file
 from detectors.cards import CARDS
 from leaderboard_factory import Invented, write_submission
 

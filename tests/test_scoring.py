@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmark.errors import ResultError
-from benchmark.result_rows import MetricValue
-from benchmark.scoring import Rules, Scored, score_evidence
+from benchmark.results.rows import MetricValue
+from benchmark.scoring.score import Rules, Scored, score_evidence
 
 RULES = Rules("toy", 4, (2, 8), frozenset({"pgd", "noise"}), has_normals=True)
 CATEGORIES = ("bolt", "cap")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from attacks.surrogate import ANGLES, fit_surrogate
-from benchmark.clean_graph import CleanGraph
-from benchmark.episodes import DatasetSupport
+from benchmark.data.episodes import DatasetSupport
+from benchmark.execution.clean_graph import CleanGraph
 from benchmark.types import Dataset, DatasetInfo, Episode, Features, Sample
 from toy_detectors import ConvExtractor, ListSupport, textures
 

@@ -13,17 +13,18 @@ from torch import Tensor
 
 from attacks.surrogate import fit_oracle_surrogate, fit_surrogate
 from benchmark.calibration.crossfit import fold_of
-from benchmark.episodes import DatasetSupport, query_image
-from benchmark.jobs import CellSpec, DetectorSpec
+from benchmark.data.episodes import DatasetSupport, query_image
+from benchmark.execution.pass_run import CellFailure
+from benchmark.execution.perturb import perturb
+from benchmark.execution.runner import run_job
+from benchmark.execution.target import BoundTarget, clean_flag
 from benchmark.metrics.ranking import auroc
-from benchmark.pass_run import CellFailure
-from benchmark.perturb import perturb
-from benchmark.planner import Plan, PlannedDataset, Selection
+from benchmark.planning.jobs import CellSpec, DetectorSpec
+from benchmark.planning.planner import Plan, PlannedDataset, Selection
+from benchmark.planning.workbench import build_attack, build_detector, transfer_source
 from benchmark.registry import ATTACKS, DETECTORS, load_attribute
-from benchmark.runner import run_job
-from benchmark.session import plan_run
-from benchmark.store import Cell
-from benchmark.target import BoundTarget, clean_flag
+from benchmark.runs.session import plan_run
+from benchmark.storage.cells import Cell
 from benchmark.tracks import Tier, Track, TrackDataset
 from benchmark.types import (
     AttackBatch,
@@ -36,7 +37,6 @@ from benchmark.types import (
     TransductiveScorer,
     keyed_seed,
 )
-from benchmark.workbench import build_attack, build_detector, transfer_source
 
 EDGE, LIMIT = 56, 2
 ONE_STEP = {None, "fgsm_head", "sign_noise", "uniform_noise", "gaussian_noise"}
@@ -163,7 +163,7 @@ class Naive:
 def load_mask(planned: PlannedDataset, sample: object) -> NDArray[np.bool_]:
     mask = planned.dataset.mask(sample)  # type: ignore[arg-type]
     assert mask is not None
-    return load_attribute("benchmark.canonical:canonical_mask")(mask, (EDGE, EDGE))  # type: ignore[no-any-return]
+    return load_attribute("benchmark.data.canonical:canonical_mask")(mask, (EDGE, EDGE))  # type: ignore[no-any-return]
 
 
 def compare(grid: Track, out: Path) -> list[CellFailure]:

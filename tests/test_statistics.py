@@ -13,9 +13,9 @@ from scipy.stats import binom, norm
 from sklearn import metrics as sk
 
 from benchmark.errors import ContractError, NotApplicableError
-from benchmark.keyed import keyed_rows, keyed_uniforms
 from benchmark.metrics import ranking, threshold
 from benchmark.metrics.outcome import MetricOutcome
+from benchmark.seeding import keyed_rows, keyed_uniforms
 from benchmark.statistics import bootstrap
 from benchmark.statistics.intervals import Interval, auroc_interval
 from benchmark.statistics.ranking import RankInterval, holm, rank_intervals

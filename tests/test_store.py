@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import StoreError
-from benchmark.store import Cell, CellPixels, CellStore, cell_address, run_lock
+from benchmark.storage.cells import Cell, CellPixels, CellStore, cell_address, run_lock
 
 KEY = {"detector": "x", "epsilon": 2, "shots": 1}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmark.errors import ResultError
-from benchmark.submission import load_gallery, load_submission, load_verification
+from benchmark.results.submission import load_gallery, load_submission, load_verification
 
 GOOD: dict[str, Any] = {
     "schema_version": 1,

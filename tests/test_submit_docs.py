@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli import main
-from benchmark.isolation import unavailable
+from benchmark.verify.isolation import unavailable
 
 PAGE = Path(__file__).parents[1] / "docs" / "submit.md"
 FEWER = ["--category", "weave", "--limit", "3", "--progress", "off", "--device", "cpu"]

@@ -321,8 +321,8 @@ def test_command_line_trains_on_a_registered_data_set(
 
 
 def test_pixel_only_sets_cannot_be_trained_on() -> None:
+    from benchmark.data.auxiliary import auxiliary_set
     from benchmark.registry import DATASETS
-    from benchmark.training_data import auxiliary_set
 
     with pytest.raises(NotApplicableError, match="normal images"):
         auxiliary_set(DATASETS.get("isic")(None), (), 64)

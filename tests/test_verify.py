@@ -12,21 +12,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmark import isolation
 from benchmark.cli import main
 from benchmark.errors import UsageError
-from benchmark.isolation import Limits, unavailable
-from benchmark.planner import Selection
-from benchmark.rescore import rescore, save
-from benchmark.session import run_track
-from benchmark.submission import load_gallery, load_verification
-from benchmark.submit import About, make_submission
+from benchmark.planning.planner import Selection
+from benchmark.results.submission import load_gallery, load_verification
+from benchmark.runs.session import run_track
+from benchmark.runs.submit import About, make_submission
 from benchmark.tracks import load_track
-from benchmark.verify import recompute
+from benchmark.verify import isolation, recompute
 from benchmark.verify.checks import verify_submission
 from benchmark.verify.counter_rescore import credit, rescored_claims
+from benchmark.verify.isolation import Limits, unavailable
 from benchmark.verify.reading import check_results
 from benchmark.verify.record import record
+from benchmark.verify.rescore import rescore, save
 from benchmark.verify.subject import Subject
 from submissions import STEM, copy, edit_result, edit_text, forge, honest, result_path  # noqa: F401
 
@@ -145,7 +144,7 @@ def test_evidence_of_a_stronger_attack_counts_as_the_harness_sees_it(honest: Pat
     """The attack is run again; what its finder writes down instead changes nothing."""
     import pandas as pd
 
-    from benchmark.evidence import SCORE_COLUMNS, write_evidence
+    from benchmark.results.evidence import SCORE_COLUMNS, write_evidence
 
     folder = copy(honest, tmp_path)
     rows = pd.read_parquet(folder / "evidence" / f"{STEM}.parquet")

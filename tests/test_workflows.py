@@ -46,7 +46,7 @@ def test_no_rights_by_default_and_pinned_actions(path: Path) -> None:
     [
         ([], "0 submissions"),
         (["submissions/a/results/x.json", "submissions/b/results/x.json"], "2 submissions"),
-        (["submissions/a/submission.toml", "benchmark/scoring.py"], "no file of a submission"),
+        (["submissions/a/submission.toml", "benchmark/scoring/score.py"], "no file of a submission"),
         (["submissions/../.github/workflows/x.yml"], "no file of a submission"),
         (["submissions/A/submission.toml"], "no file of a submission"),
         (["submissions"], "no file of a submission"),

@@ -10,8 +10,8 @@ import sys
 
 import cyclopts
 
-from benchmark.environment import one_parent, package_version
 from benchmark.errors import TrustADError
+from benchmark.results.provenance import one_parent, package_version
 
 app = cyclopts.App(
     name="trustad",

@@ -27,7 +27,7 @@ def check(
         Print the results as JSON.
     """
     from benchmark.conformance import check_detector
-    from benchmark.jsonio import pretty_json
+    from benchmark.storage.jsonio import pretty_json
 
     results = check_detector(target, backbone=backbone)
     if as_json:

@@ -45,8 +45,8 @@ def prepare(
     accept_licence: Annotated[bool, Parameter(negative="", help="Accept the licence without being asked.")] = False,
 ) -> None:
     """Download, check and extract a data set where that is allowed; otherwise print the exact manual steps."""
+    from benchmark.data.download import fetch
     from benchmark.datasets.sources import ARCHIVES, STEPS
-    from benchmark.prepare import fetch
 
     info = DATASETS.get(name)(None).info
     archive = ARCHIVES.get(name)
@@ -70,7 +70,7 @@ def prepare(
 @app.command
 def verify(name: str, /, *, root: Root = None, category: Categories = None, json: Json = False) -> int:
     """Decode every file, compare counts with the published ones, look for leaks. Exits 1 when something is off."""
-    from benchmark.dataset_checks import verify as verify_dataset
+    from benchmark.data.integrity import verify as verify_dataset
 
     reports = verify_dataset(DATASETS.get(name)(root), category)
     if json:
@@ -89,7 +89,7 @@ def verify(name: str, /, *, root: Root = None, category: Categories = None, json
 @app.command
 def audit(name: str, /, *, root: Root = None, category: Categories = None, json: Json = False) -> int:
     """AUROC of trivial statistics per category. Exit status 1 when one of them separates the classes."""
-    from benchmark.audit import audit as audit_dataset
+    from benchmark.data.shortcuts import audit as audit_dataset
 
     dataset: Dataset = DATASETS.get(name)(root)
     audits = audit_dataset(dataset, dataset.index(category))
@@ -107,8 +107,8 @@ def audit(name: str, /, *, root: Root = None, category: Categories = None, json:
 @app.command
 def show(name: str, category: str, /, *, root: Root = None, out: Path | None = None) -> None:
     """Write a contact sheet of a category as PNG, masks outlined in red, and print its path."""
-    from benchmark.contact_sheet import contact_sheet
-    from benchmark.jsonio import atomic_write_with
+    from benchmark.data.contact_sheet import contact_sheet
+    from benchmark.storage.jsonio import atomic_write_with
 
     dataset: Dataset = DATASETS.get(name)(root)
     sheet = contact_sheet(dataset, dataset.index([category]), category)
@@ -160,7 +160,7 @@ def _accept(what: str, accepted: bool) -> None:
 
 
 def _print_json(rows: Sequence[Any]) -> None:
-    from benchmark.jsonio import pretty_json
+    from benchmark.storage.jsonio import pretty_json
 
     print(pretty_json(rows), end="")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmark.session import Progress
+    from benchmark.runs.session import Progress
 
 PLAIN_INTERVAL = 10.0
 """Seconds between plain lines."""

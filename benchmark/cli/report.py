@@ -26,9 +26,9 @@ def report(run: Path, /, *, shots: int | None = None, out: Path | None = None) -
         raise UsageError(f"no evidence/*.parquet below {run}; give the folder that `trustad run` wrote")
     import pandas as pd
 
-    from benchmark.evidence import read_probes, read_scores
     from benchmark.report.claims import sections
     from benchmark.report.render import write_report
+    from benchmark.results.evidence import read_probes, read_scores
 
     evidence = pd.concat([read_scores(path) for path in files], ignore_index=True)
     probes = pd.concat([read_probes(path) for path in probed], ignore_index=True) if probed else None

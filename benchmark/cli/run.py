@@ -17,8 +17,8 @@ from benchmark.errors import UsageError
 from benchmark.types.precision import Precision
 
 if TYPE_CHECKING:
-    from benchmark.planner import Plan, Selection
-    from benchmark.session import Summary
+    from benchmark.planning.planner import Plan, Selection
+    from benchmark.runs.session import Summary
 
 Names = Annotated[list[str], Parameter(negative="")]
 
@@ -93,9 +93,9 @@ def run(
     """
     use_weights_dir(weights_dir)
     from benchmark.cli.progress import reporter
-    from benchmark.eventlog import event_log
-    from benchmark.planner import Selection
-    from benchmark.session import run_track
+    from benchmark.planning.planner import Selection
+    from benchmark.runs.eventlog import event_log
+    from benchmark.runs.session import run_track
     from benchmark.tracks import load_track
 
     grid = load_track(track)
@@ -148,7 +148,7 @@ def _print_summary(summary: Summary) -> None:
 
 
 def _result_line(result: object) -> str:
-    from benchmark.results import RunResult
+    from benchmark.results.schema import RunResult
 
     assert isinstance(result, RunResult)
     shots = sorted({v.shots for v in result.values})
@@ -167,8 +167,8 @@ def _figure(value: object) -> str:
 
 
 def _dry_run(track: str, selection: Selection, folder: Path, *, as_json: bool) -> int:
-    from benchmark.estimate import estimate
-    from benchmark.session import plan_run
+    from benchmark.runs.estimate import estimate
+    from benchmark.runs.session import plan_run
     from benchmark.tracks import load_track
     from benchmark.types.precision import computing_in
 

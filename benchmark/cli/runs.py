@@ -24,7 +24,7 @@ def show(run: Path, /, *, as_json: Json = False) -> None:
     run
         Output folder of `trustad run`.
     """
-    from benchmark.run_folder import contents, open_store
+    from benchmark.runs.run_folder import contents, open_store
 
     rows = contents(open_store(run))
     if as_json:
@@ -45,7 +45,7 @@ def verify(run: Path, /) -> int:
     run
         Output folder of `trustad run`.
     """
-    from benchmark.run_folder import faults, open_store
+    from benchmark.runs.run_folder import faults, open_store
 
     found = list(faults(run))
     for fault in found:
@@ -66,7 +66,7 @@ def gc(run: Path, /, *, dry_run: bool = False) -> None:
     dry_run
         Only list the cells that would go.
     """
-    from benchmark.run_folder import collect_garbage
+    from benchmark.runs.run_folder import collect_garbage
 
     count = 0
     for path, reason in collect_garbage(run, dry_run=dry_run):

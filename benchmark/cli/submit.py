@@ -64,7 +64,7 @@ def submit(
     update
         Replace the results of an existing submission; its submission.toml stays.
     """
-    from benchmark.submit import TODO, About, make_submission
+    from benchmark.runs.submit import TODO, About, make_submission
 
     about = About(name, tuple(author or ()), paper, paper_url, code_url, code_commit, licence)
     target = make_submission(run, slug, submissions, about, detector=detector, code=code, update=update)
@@ -113,8 +113,8 @@ def verify(
     if record and verdict.accepted:
         from datetime import datetime, timezone
 
-        from benchmark.isolation import Limits
         from benchmark.verify.counter_rescore import rescored_claims
+        from benchmark.verify.isolation import Limits
         from benchmark.verify.record import record as write
 
         claims = rescored_claims(subject, Limits())
@@ -152,8 +152,8 @@ def rescore(
     limit
         Differences printed for each result.
     """
-    from benchmark.rescore import rescore as again
-    from benchmark.rescore import save
+    from benchmark.verify.rescore import rescore as again
+    from benchmark.verify.rescore import save
 
     moved = 0
     for found in again(path):

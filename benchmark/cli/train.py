@@ -82,8 +82,8 @@ def ad_dinov3(
     progress
         Bar on a terminal (auto), plain lines, or off.
     """
-    from benchmark.cachedir import cache_dir
-    from benchmark.training_data import auxiliary_set
+    from benchmark.data.auxiliary import auxiliary_set
+    from benchmark.storage.cachedir import cache_dir
 
     use_weights_dir(weights_dir)
     recipe: Any = load_attribute("detectors.training.ad_dinov3_trainer:Recipe")(

@@ -20,7 +20,7 @@ Folder = Annotated[Path | None, Parameter(name="--weights-dir", help="Folder of 
 @app.command(name="list")
 def list_(*, weights_dir: Folder = None, as_json: Json = False) -> None:
     """Every set of weights: licence, size, origin, and where it lies on this machine."""
-    from benchmark.jsonio import pretty_json
+    from benchmark.storage.jsonio import pretty_json
 
     rows = [_row(weights, _folder(weights_dir)) for weights in _table().values()]
     if as_json:

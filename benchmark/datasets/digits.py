@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmark.datasets.manifest import build_manifest
 from benchmark.errors import DataError
-from benchmark.jsonio import digest_bytes
+from benchmark.storage.jsonio import digest_bytes
 from benchmark.types.data import DatasetInfo, Manifest, Sample
 
 if TYPE_CHECKING:

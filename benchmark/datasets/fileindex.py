@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmark.errors import DataError, ResultError
-from benchmark.jsonio import digest_bytes, digest_file, load_checked, save_checked
+from benchmark.storage.jsonio import digest_bytes, digest_file, load_checked, save_checked
 
 CACHE_VERSION = 1
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from benchmark.cachedir import cache_dir
 from benchmark.datasets.fileindex import FileFact, file_facts
 from benchmark.datasets.manifest import build_manifest
 from benchmark.datasets.published import PUBLISHED
 from benchmark.errors import DataError
-from benchmark.jsonio import digest_json
+from benchmark.storage.cachedir import cache_dir
+from benchmark.storage.jsonio import digest_json
 from benchmark.types.data import DatasetInfo, Manifest, Problem, Sample
 
 if TYPE_CHECKING:

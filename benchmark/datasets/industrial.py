@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark.datasets.files import Entry, FileDataset, folders_in, images_in, relative
 from benchmark.datasets.mvtec import MVTecLayout
 from benchmark.datasets.pairing import pair
-from benchmark.jsonio import digest_bytes
+from benchmark.storage.jsonio import digest_bytes
 from benchmark.types.data import DatasetInfo, Problem
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import pairwise
 
 from benchmark.errors import DataError
-from benchmark.jsonio import digest_json
+from benchmark.storage.jsonio import digest_json
 from benchmark.types.data import DatasetInfo, Manifest, Problem, Sample
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from benchmark.datasets.files import Entry, FileDataset
 from benchmark.errors import ResultError
-from benchmark.jsonio import strict_loads
+from benchmark.storage.jsonio import strict_loads
 from benchmark.types.data import DatasetInfo, Problem
 
 RESOLUTIONS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")

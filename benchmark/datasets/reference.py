@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmark.datasets.published import PUBLISHED
 from benchmark.datasets.sources import ARCHIVES, STEPS
-from benchmark.jsonio import atomic_write
 from benchmark.registry import DATASETS, load_attribute
+from benchmark.storage.jsonio import atomic_write
 from benchmark.types.data import DatasetInfo
 
 NOT_BAD = frozenset({"train", "good", "normal", "empty_masks"})

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import ContractError
-from benchmark.keyed import keyed_uniforms
 from benchmark.metrics.outcome import Bools, Floats, Ints, Metric, MetricOutcome, labelled
+from benchmark.seeding import keyed_uniforms
 
 Binning = Literal["mass", "width"]
 BINS = 15

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.calibration.calibrators import CALIBRATORS
-from benchmark.episode_scores import episodes_of
 from benchmark.errors import NotApplicableError
 from benchmark.report.study import HEADLINE, METRICS, RAW, Estimate, Study, study_of
-from benchmark.result_rows import NO_BUDGET, ProbeValue
-from benchmark.scoring_probes import probe_values
+from benchmark.results.rows import NO_BUDGET, ProbeValue
+from benchmark.scoring.episodes import episodes_of
+from benchmark.scoring.probe import probe_values
 from benchmark.statistics.bootstrap import RESAMPLES
 
 if TYPE_CHECKING:

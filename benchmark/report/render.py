@@ -7,12 +7,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from benchmark.episode_scores import grey_levels
-from benchmark.jsonio import atomic_write
 from benchmark.report.claims import LOSSES, Section, interval
 from benchmark.report.figures import TEMPLATES, line_chart
 from benchmark.report.study import METRICS, Estimate
-from benchmark.result_rows import ProbeValue
+from benchmark.results.rows import ProbeValue
+from benchmark.scoring.episodes import grey_levels
+from benchmark.storage.jsonio import atomic_write
 
 TITLE = "Do the claims hold? Robustness, calibration and uncertainty"
 

@@ -14,13 +14,13 @@ from typing import TypeVar
 import numpy as np
 
 from benchmark.calibration.crossfit import Folds
-from benchmark.episode_scores import CLEAN, EpisodeScores
 from benchmark.errors import NotApplicableError
 from benchmark.metrics.calibration_error import calibrated_eces, ece_value
 from benchmark.metrics.outcome import Bools, Floats
 from benchmark.metrics.proper import log_losses
 from benchmark.metrics.uncertainty import entropy
-from benchmark.scoring_curves import whole_conditions
+from benchmark.scoring.diagrams import whole_conditions
+from benchmark.scoring.episodes import CLEAN, EpisodeScores
 from benchmark.statistics.bootstrap import (
     Counts,
     auroc_replicates,

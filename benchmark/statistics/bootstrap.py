@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.errors import NotApplicableError
-from benchmark.keyed import keyed_rows
 from benchmark.metrics.outcome import Floats, as_labels
 from benchmark.metrics.ranking import Ties
 from benchmark.metrics.threshold import Confusion
+from benchmark.seeding import keyed_rows
 from benchmark.statistics.intervals import LEVEL, Interval
 
 Counts = npt.NDArray[np.int32]

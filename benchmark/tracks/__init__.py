@@ -50,7 +50,7 @@ class Tier(_Data):
 
 
 class Probe(_Data):
-    """An experiment beside the grid, with a table of its own and no rank (see `benchmark.probes`).
+    """An experiment beside the grid, with a table of its own and no rank (see `benchmark.execution.probes`).
 
     ``values`` are its budgets, radii or noise levels; (0,) where it has none. Subsets are those of a `Tier`.
     """
@@ -104,6 +104,6 @@ def load_track(name: str) -> Track:
 
 
 def _as_json(data: dict[str, object]) -> str:
-    from benchmark.jsonio import canonical_json
+    from benchmark.storage.jsonio import canonical_json
 
     return canonical_json(data)

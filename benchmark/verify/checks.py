@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.errors import NotApplicableError, TrustADError
-from benchmark.isolation import Limits
-from benchmark.submission import Step
+from benchmark.results.submission import Step
 from benchmark.verify.counter import check_counter_claims
 from benchmark.verify.data import check_data
 from benchmark.verify.duplicates import check_duplicates
 from benchmark.verify.grid import check_grid, check_rows
+from benchmark.verify.isolation import Limits
 from benchmark.verify.known import check_known
 from benchmark.verify.layout import check_layout
 from benchmark.verify.reading import (

@@ -20,16 +20,16 @@ from pydantic import Field, StringConstraints, ValidationError
 from torch import Tensor
 
 from benchmark.errors import ResultError
-from benchmark.evidence import read_scores
-from benchmark.jsonio import canonical_json
-from benchmark.result_rows import Count, Epsilon, Name, Strict, Text
-from benchmark.submission import Line
+from benchmark.planning.workbench import build_attack
+from benchmark.results.evidence import read_scores
+from benchmark.results.rows import Count, Epsilon, Name, Strict, Text
+from benchmark.results.submission import Line
+from benchmark.storage.jsonio import canonical_json
 from benchmark.types import Dataset
 from benchmark.verify.data import opened
 from benchmark.verify.reading import check_plain
 from benchmark.verify.rerun import REPEATED, EpisodeRows, episodes_in
 from benchmark.verify.subject import Entry, Subject
-from benchmark.workbench import build_attack
 
 if sys.version_info >= (3, 11):
     import tomllib

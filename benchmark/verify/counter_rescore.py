@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.errors import NotApplicableError, ResultError
-from benchmark.isolation import Limits
-from benchmark.result_rows import MetricValue
-from benchmark.scoring import score_evidence
-from benchmark.submission import CounterRecord, LoweredResult
+from benchmark.results.rows import MetricValue
+from benchmark.results.submission import CounterRecord, LoweredResult
+from benchmark.scoring.score import score_evidence
 from benchmark.verify.counter import (
     CounterClaim,
     attacked_entry,
@@ -25,8 +24,9 @@ from benchmark.verify.counter import (
     perturbed_images,
 )
 from benchmark.verify.data import opened
+from benchmark.verify.isolation import Limits
 from benchmark.verify.rerun import EpisodeRows, attacked_scores, fit, scorer, served_detector
-from benchmark.verify.served import Served
+from benchmark.verify.sandbox.client import Served
 from benchmark.verify.subject import Entry, Subject
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from benchmark.audit import CategoryAudit, audit
-from benchmark.episodes import sample_episode
+from benchmark.data.episodes import sample_episode
+from benchmark.data.shortcuts import CategoryAudit, audit
 from benchmark.errors import DataError, NotApplicableError, ResultError, TrustADError
 from benchmark.registry import DATASETS
-from benchmark.results import CategoryRef, load_result
+from benchmark.results.schema import CategoryRef, load_result
 from benchmark.types import Dataset, Manifest
 from benchmark.verify.grid import asked_categories, limit_of
 from benchmark.verify.subject import Entry, Subject
@@ -90,7 +90,7 @@ def _check_entry(entry: Entry, dataset: Dataset) -> None:
 
 
 def _check_category(entry: Entry, dataset: Dataset, manifest: Manifest, category: CategoryRef) -> None:
-    from benchmark.collect import support_ref
+    from benchmark.runs.collect import support_ref
 
     for support in category.supports:
         episode = sample_episode(dataset, manifest, category.name, support.shots, support.seed, limit_of(entry))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmark.errors import ResultError
-from benchmark.evidence import KEY, read_scores
+from benchmark.results.evidence import KEY, read_scores
 from benchmark.verify.subject import Entry, Subject
 
 SAME = 0.9999

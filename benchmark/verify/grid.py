@@ -9,13 +9,13 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from benchmark.errors import ResultError
-from benchmark.jobs import LEAVE_ONE_OUT, PROBES
+from benchmark.planning.jobs import LEAVE_ONE_OUT, PROBES
+from benchmark.planning.workbench import build_attack
 from benchmark.registry import DATASETS
-from benchmark.results import Failure, RunResult
+from benchmark.results.schema import Failure, RunResult
 from benchmark.tracks import Probe, Tier, Track
 from benchmark.types import keyed_seed
 from benchmark.verify.subject import Entry, Subject
-from benchmark.workbench import build_attack
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from benchmark.errors import ResultError, TrustADError
-from benchmark.image_metrics import metric_versions
-from benchmark.jsonio import canonical_json
+from benchmark.planning.workbench import build_attack
 from benchmark.registry import ATTACKS, DATASETS, DETECTORS
-from benchmark.results import PROTOCOL_VERSION, AttackRef
+from benchmark.results.schema import PROTOCOL_VERSION, AttackRef
+from benchmark.scoring.image import metric_versions
+from benchmark.storage.jsonio import canonical_json
 from benchmark.verify.subject import Entry, Subject
-from benchmark.workbench import build_attack
 
 STATED = ("version", "title", "licence", "url", "has_normals", "has_masks", "redistributable")
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.errors import ResultError
-from benchmark.results import MAX_EVIDENCE_BYTES, MAX_RESULT_BYTES
-from benchmark.submission import MAX_GALLERY_BYTES, MAX_METADATA_BYTES
+from benchmark.results.schema import MAX_EVIDENCE_BYTES, MAX_RESULT_BYTES
+from benchmark.results.submission import MAX_GALLERY_BYTES, MAX_METADATA_BYTES
 from benchmark.verify.subject import Subject
 
 MAX_FILES = 200

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ResultError
-from benchmark.evidence import read_pixels, read_probes, read_scores
-from benchmark.jsonio import digest_file
-from benchmark.results import RunResult, load_result
-from benchmark.submission import load_gallery, load_submission, load_verification
+from benchmark.results.evidence import read_pixels, read_probes, read_scores
+from benchmark.results.schema import RunResult, load_result
+from benchmark.results.submission import load_gallery, load_submission, load_verification
+from benchmark.storage.jsonio import digest_file
 from benchmark.verify.subject import Entry, Subject
 
 SUFFIXES = {"scores": "", "pixels": ".pixel", "probes": ".probe"}
@@ -40,7 +40,7 @@ def check_evidence_files(subject: Subject) -> str:
     """Every parquet file is decoded once in a process of limited memory, which may die of it."""
     folder = subject.folder.resolve()
     files = [*sorted(folder.glob("evidence/*.parquet")), *sorted(folder.glob("counter/*/evidence.parquet"))]
-    program = [sys.executable, "-m", "benchmark.verify.guard", *map(str, files)]
+    program = [sys.executable, "-m", "benchmark.verify.sandbox.parquet_guard", *map(str, files)]
     home = Path(__file__).resolve().parents[2]
     try:
         done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False, cwd=home)

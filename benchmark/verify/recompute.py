@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from benchmark.diagnostics import validity_of
 from benchmark.errors import ResultError
-from benchmark.result_rows import Strict
-from benchmark.results import RunResult, Validity
-from benchmark.scoring import Scored, score_evidence
+from benchmark.results.rows import Strict
+from benchmark.results.schema import RunResult, Validity
+from benchmark.scoring.score import Scored, score_evidence
+from benchmark.scoring.validity import validity_of
 from benchmark.verify.subject import Entry, Subject
 
 RANK = frozenset({"auroc", "auroc_robust", "average_precision", "robust_score"})

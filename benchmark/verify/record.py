@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from benchmark.jsonio import atomic_write, digest_file, pretty_json
-from benchmark.results import PROTOCOL_VERSION
-from benchmark.submission import LADDER, Verification, VerificationStep, load_verification
+from benchmark.results.schema import PROTOCOL_VERSION
+from benchmark.results.submission import LADDER, Verification, VerificationStep, load_verification
+from benchmark.storage.jsonio import atomic_write, digest_file, pretty_json
 from benchmark.verify.checks import Verdict
 from benchmark.verify.counter_rescore import Rescored, credit, lowered
 

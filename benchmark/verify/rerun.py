@@ -20,23 +20,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.canonical import canonicalise
-from benchmark.diagnostics import MAX_DEAD, dead_share
-from benchmark.episodes import as_tensor
+from benchmark.data.canonical import canonicalise
+from benchmark.data.episodes import as_tensor
 from benchmark.errors import ContractError, NotApplicableError, ResultError
-from benchmark.evidence import SCORE_COLUMNS
-from benchmark.isolation import Limits
+from benchmark.execution.perturb import perturb
+from benchmark.execution.target import BoundTarget
 from benchmark.metrics.ranking import auroc_value
-from benchmark.perturb import perturb
-from benchmark.result_rows import MetricValue
-from benchmark.scoring import score_evidence
-from benchmark.target import BoundTarget
+from benchmark.planning.workbench import build_attack
+from benchmark.results.evidence import SCORE_COLUMNS
+from benchmark.results.rows import MetricValue
+from benchmark.scoring.score import score_evidence
+from benchmark.scoring.validity import MAX_DEAD, dead_share
 from benchmark.types import AttackBatch, CategoryInfo, Dataset, FittedDetector, Sample, keyed_seed
 from benchmark.verify.data import indexed, opened
 from benchmark.verify.fresh import OnFresh, check_fresh, fresh_images
-from benchmark.verify.served import Served, ServedTransductive, serving
+from benchmark.verify.isolation import Limits
+from benchmark.verify.sandbox.client import Served, ServedTransductive, serving
 from benchmark.verify.subject import Entry, Subject
-from benchmark.workbench import build_attack
 
 if TYPE_CHECKING:
     import pandas as pd

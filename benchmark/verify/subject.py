@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from benchmark.results import RunResult
-from benchmark.scoring import Rules
-from benchmark.submission import Submission
+from benchmark.results.schema import RunResult
+from benchmark.results.submission import Submission
+from benchmark.scoring.score import Rules
 from benchmark.tracks import Track, load_track
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.errors import ResultError, WeightsError
-from benchmark.jsonio import canonical_json, digest_file, strict_loads
+from benchmark.storage.jsonio import canonical_json, digest_file, strict_loads
 from detectors.ad_dinov3.model import Ablation
 
 METADATA_KEY = "ad_dinov3"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmark.errors import WeightsError
-from benchmark.jsonio import digest_file
+from benchmark.storage.jsonio import digest_file
 
 
 def read_state(path: Path, entry: str | None = None) -> dict[str, Tensor]:

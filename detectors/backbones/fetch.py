@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from benchmark.errors import WeightsError
-from benchmark.jsonio import atomic_write_with
+from benchmark.storage.jsonio import atomic_write_with
 from detectors.backbones.weights import Weights
 
 TIMEOUT_SECONDS = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from benchmark.errors import UsageError, WeightsError
-from benchmark.jsonio import digest_file
+from benchmark.storage.jsonio import digest_file
 from detectors.backbones import Layers
 from detectors.backbones.embedded import IMG_SIZE, WEIGHTS, embedded_vit
 from detectors.backbones.gabor import GRID, GaborBank

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import WeightsError
-from benchmark.jsonio import digest_file
+from benchmark.storage.jsonio import digest_file
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 

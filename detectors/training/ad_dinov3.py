@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmark.errors import UsageError
-from benchmark.jsonio import atomic_write
+from benchmark.storage.jsonio import atomic_write
 from detectors.ad_dinov3.checkpoint import Facts, pack
 from detectors.ad_dinov3.detector import DEFAULT_BACKBONE, DEFAULT_CLIP
 from detectors.ad_dinov3.model import LayerExtractor, chosen_layers

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from benchmark.errors import UsageError
-from benchmark.jsonio import atomic_write, digest_json
+from benchmark.storage.jsonio import atomic_write, digest_json
 from benchmark.types import keyed_seed
 from detectors.ad_dinov3.checkpoint import Facts
 from detectors.ad_dinov3.detector import clip_digest, untrained

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, gelu, normalize
 
 from benchmark.errors import UsageError, WeightsError
-from benchmark.jsonio import atomic_write
+from benchmark.storage.jsonio import atomic_write
 from detectors.backbones.embedded import IMG_SIZE, MEAN, PATCH, STD, seeded_vit
 from detectors.training.classes import collection
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from benchmark.jsonio import atomic_write, digest_json
+from benchmark.storage.jsonio import atomic_write, digest_json
 from benchmark.types import Extractor, Features
 from detectors.training.auxiliary import AuxiliarySample
 

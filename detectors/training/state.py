@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.errors import ResultError, WeightsError
-from benchmark.jsonio import canonical_json, strict_loads
+from benchmark.storage.jsonio import canonical_json, strict_loads
 
 Groups = dict[str, dict[str, Tensor]]
 

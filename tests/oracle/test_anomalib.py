@@ -19,7 +19,7 @@ from torch import Tensor
 
 from _support import TensorSupport, images
 from benchmark.conformance import check_detector
-from benchmark.maps import render_map
+from benchmark.execution.maps import render_map
 from benchmark.types import Prediction
 from detectors.anomalib_adapter import AnomalibModel
 from detectors.backbones import WEIGHTS_DIR

@@ -99,7 +99,7 @@ class NoSupport:
 def generated(dataset: Any, categories: tuple[str, ...], good: int, defective: int) -> Any:
     """An auxiliary set with that many good images per category and that many of each of its three kinds of defect."""
     from benchmark.datasets.procedural.generator import images
-    from benchmark.jsonio import digest_json
+    from benchmark.storage.jsonio import digest_json
     from detectors.training.auxiliary import AuxiliarySet
 
     samples = [
@@ -113,7 +113,7 @@ def generated(dataset: Any, categories: tuple[str, ...], good: int, defective: i
 
 def _rendered(category: str, class_name: str, kind: str, number: int) -> Any:
     from benchmark.datasets.procedural import GENERATOR_VERSION, render
-    from benchmark.jsonio import digest_json
+    from benchmark.storage.jsonio import digest_json
     from detectors.training.auxiliary import AuxiliarySample
 
     pixels, mask = (torch.from_numpy(array) for array in render(category, "test", kind, number))
@@ -123,8 +123,8 @@ def _rendered(category: str, class_name: str, kind: str, number: int) -> Any:
 
 def probe(backbone: str) -> None:
     """How well a linear map can do: patch AUROC on every category of logistic regression on the rest of its half."""
-    from benchmark.cachedir import cache_dir
     from benchmark.registry import DATASETS
+    from benchmark.storage.cachedir import cache_dir
     from detectors.ad_dinov3.model import LayerExtractor, chosen_layers, standardise
     from detectors.backbones import build
     from detectors.training.frozen_features import FrozenFeatures
@@ -152,8 +152,8 @@ def probe(backbone: str) -> None:
 
 
 def embedded(backbone: str, recipe: Any, images: tuple[int, int], seeds: range, directions: list[int]) -> None:
+    from benchmark.data.auxiliary import auxiliary_set
     from benchmark.registry import DATASETS
-    from benchmark.training_data import auxiliary_set
 
     dataset = DATASETS.get("procedural")(None)
     halves = dataset.info.categories[::2], dataset.info.categories[1::2]
@@ -179,7 +179,7 @@ def interval(values: list[float]) -> dict[str, float]:
 
 def _one_seed(data: Any, test: Any, backbone: str, recipe: Any) -> dict[str, Any]:
     """Train with a seed; mean pixel AUROC on the tested half. The seed also draws text tower and projection."""
-    from benchmark.cachedir import cache_dir
+    from benchmark.storage.cachedir import cache_dir
     from detectors.ad_dinov3.detector import ADDINOv3
     from detectors.clip.model import SEEDED_TINY
     from detectors.training.ad_dinov3 import train

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.episode_scores import episodes_of, grey_levels
-from benchmark.evidence import read_scores
 from benchmark.metrics.outcome import Floats
 from benchmark.metrics.ranking import auroc_value
-from benchmark.results import load_result
+from benchmark.results.evidence import read_scores
+from benchmark.results.schema import load_result
+from benchmark.scoring.episodes import episodes_of, grey_levels
 from benchmark.statistics.bootstrap import macro_auroc_replicates, percentile_interval
 from benchmark.types import Dataset
 
@@ -201,12 +201,12 @@ def measure(category: str, options: argparse.Namespace) -> tuple[Category, Categ
     import torch
 
     from attacks.surrogate import fit_surrogate
-    from benchmark.episodes import DatasetSupport, chunks, query_image, sample_episode
-    from benchmark.perturb import perturb
+    from benchmark.data.episodes import DatasetSupport, chunks, query_image, sample_episode
+    from benchmark.execution.perturb import perturb
+    from benchmark.execution.target import BoundTarget
+    from benchmark.planning.workbench import build_attack
     from benchmark.registry import DATASETS, DETECTORS
-    from benchmark.target import BoundTarget
     from benchmark.types import AttackBatch, FeatureScorer
-    from benchmark.workbench import build_attack
 
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.jsonio import canonical_json
+from benchmark.storage.jsonio import canonical_json
 from leaderboard.build import build_site
 from tests.leaderboard_factory import Invented, invented_data, write_submission
 

@@ -26,9 +26,9 @@ import numpy as np
 from scipy.optimize import nnls
 
 from benchmark.datasets.published import PUBLISHED
-from benchmark.store import Cell, CellStore
+from benchmark.planning.workbench import build_attack
+from benchmark.storage.cells import Cell, CellStore
 from benchmark.tracks import load_track
-from benchmark.workbench import build_attack
 from tests.perf.doc_part import write_part
 
 DETECTORS = 100

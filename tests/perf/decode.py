@@ -45,8 +45,8 @@ def main() -> None:
         root, cache = Path(folder) / "data", Path(folder) / "cache"
         os.environ["TRUSTAD_CACHE"] = str(cache)
         make_tree(root, count)
+        from benchmark.data.image_store import ImageStore
         from benchmark.datasets.mvtec import MVTecAD
-        from benchmark.image_store import ImageStore
 
         paths = sorted(root.rglob("*.png"))
         dataset = MVTecAD(root)

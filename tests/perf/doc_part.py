@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.jsonio import atomic_write
+from benchmark.storage.jsonio import atomic_write
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmark.estimate import estimate
-from benchmark.planner import Selection
-from benchmark.session import plan_run, run_track
+from benchmark.planning.planner import Selection
+from benchmark.runs.estimate import estimate
+from benchmark.runs.session import plan_run, run_track
 from benchmark.tracks import load_track
 from tests.perf.measure import Report, options, prepare, seconds
 

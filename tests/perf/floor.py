@@ -18,9 +18,9 @@ from statistics import median, median_low
 import torch
 
 from attacks.surrogate import ANGLES, ANOMALIES
-from benchmark.jobs import Job
-from benchmark.runner import JobBench, run_job
-from benchmark.store import Cell
+from benchmark.execution.runner import JobBench, run_job
+from benchmark.planning.jobs import Job
+from benchmark.storage.cells import Cell
 from benchmark.types import Extractor
 from detectors import bank
 from tests.perf.grid import EPSILONS, chosen_grid, command, grid_options, integers, only_job

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.jobs import Job
-from benchmark.planner import Selection
-from benchmark.session import plan_run
+from benchmark.planning.jobs import Job
+from benchmark.planning.planner import Selection
+from benchmark.runs.session import plan_run
 from benchmark.tracks import Tier, Track, TrackDataset
 from benchmark.types.precision import Precision
 

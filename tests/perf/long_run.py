@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.environment import peak_memory_bytes
-from benchmark.heap import resident_bytes
-from benchmark.planner import Selection
-from benchmark.session import run_track
+from benchmark.execution.memory import resident_bytes
+from benchmark.planning.planner import Selection
+from benchmark.results.provenance import peak_memory_bytes
+from benchmark.runs.session import run_track
 from benchmark.tracks import Tier, Track, TrackDataset
 from tests.perf.doc_part import write_part
 

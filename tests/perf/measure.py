@@ -14,8 +14,8 @@ from statistics import median
 
 import torch
 
-from benchmark.jsonio import atomic_write, pretty_json
-from benchmark.runner import prepare_device
+from benchmark.execution.runner import prepare_device
+from benchmark.storage.jsonio import atomic_write, pretty_json
 
 FIGURES = Path(__file__).parents[2] / "docs" / "performance"
 

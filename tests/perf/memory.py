@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmark.environment import peak_memory_bytes
-from benchmark.planner import Selection
-from benchmark.session import run_track
+from benchmark.planning.planner import Selection
+from benchmark.results.provenance import peak_memory_bytes
+from benchmark.runs.session import run_track
 from tests.perf.grid import grid
 from tests.perf.measure import Report, options, prepare
 

@@ -18,13 +18,13 @@ from statistics import mean
 import numpy as np
 import torch
 
-from benchmark.jobs import CellSpec, Job
-from benchmark.passes import streams
-from benchmark.perturb import perturb
-from benchmark.runner import JobBench
-from benchmark.target import BoundTarget
+from benchmark.execution.perturb import perturb
+from benchmark.execution.runner import JobBench
+from benchmark.execution.target import BoundTarget
+from benchmark.planning.jobs import CellSpec, Job
+from benchmark.planning.passes import streams
+from benchmark.planning.workbench import build_attack
 from benchmark.types import AttackBatch, Features, FeatureScorer
-from benchmark.workbench import build_attack
 from tests.perf import floor
 from tests.perf.grid import chosen_grid, command, grid_options, only_job
 from tests.perf.measure import Report, options, prepare, seconds

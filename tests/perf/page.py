@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from benchmark.jsonio import atomic_write
+from benchmark.storage.jsonio import atomic_write
 from tests.perf.measure import FIGURES
 
 HEAD = """# Performance: what a run costs
@@ -53,7 +53,8 @@ Every cell of a run has the scores of the cell run alone: `tests/test_sharing.py
   is a test oracle: "Nearest-neighbour search" has its times; its winners carry no gradient and it has no part-wise
   memo, which saves more than it would.
 - Nothing of this page was measured on a GPU.
-- Freed memory is held for the next batch and given back once it has grown by 5 % (`benchmark/heap.py`). With glibc's
+- Freed memory is held for the next batch and given back once it has grown by 5 %
+  (`benchmark/execution/memory.py`). With glibc's
   own policy the system clears every large tensor's pages anew: a backward of 16 images of ViT-S at 448 pixels spent 1.8
   of its 12.6 s there, 0.1 of 11.8 s since. What outlives a batch lies beside the heap, in one block for all its images:
   histograms of single images in between split the room of the next batch's tensors, and the peak of `memory` grew by

@@ -11,8 +11,8 @@ import argparse
 from typing import get_args
 
 from benchmark.datasets.published import PUBLISHED
-from benchmark.runner import run_job
-from benchmark.store import Cell
+from benchmark.execution.runner import run_job
+from benchmark.storage.cells import Cell
 from benchmark.types.precision import Precision
 from detectors import bank
 from tests.perf.grid import chosen_grid, command, grid_options, only_job

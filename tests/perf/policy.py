@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.execution.runner import JobBench, run_job
 from benchmark.metrics.ranking import auroc_value
-from benchmark.runner import JobBench, run_job
-from benchmark.store import Cell
+from benchmark.storage.cells import Cell
 from benchmark.types import Features
 from benchmark.types.precision import Precision, computing_in
 from detectors import bank

@@ -19,8 +19,8 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmark.planner import Selection
-from benchmark.session import run_track
+from benchmark.planning.planner import Selection
+from benchmark.runs.session import run_track
 from benchmark.tracks import load_track
 from tests.perf.doc_part import write_part
 

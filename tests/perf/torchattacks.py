@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from attacks.zoo import TwoLogits
-from benchmark.perturb import perturb
-from benchmark.target import BoundTarget
+from benchmark.execution.perturb import perturb
+from benchmark.execution.target import BoundTarget
+from benchmark.planning.workbench import build_attack
 from benchmark.types import AttackBatch, Features, FeatureScorer
 from benchmark.types.ball import to_unit
-from benchmark.workbench import build_attack
 from detectors.backbones import build
 from detectors.knn import FittedKNN, global_feature
 from tests.perf.measure import Report, median_ratio, options, pictures, prepare, seconds

@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 
 from benchmark.datasets.published import PUBLISHED
-from benchmark.environment import code, environment
-from benchmark.evidence import SCORE_COLUMNS, write_evidence
-from benchmark.image_metrics import metric_versions
-from benchmark.jsonio import digest_file, digest_json
+from benchmark.planning.workbench import build_attack
 from benchmark.registry import DATASETS
-from benchmark.rescore import rescore, save
-from benchmark.results import (
+from benchmark.results.evidence import SCORE_COLUMNS, write_evidence
+from benchmark.results.provenance import code, environment
+from benchmark.results.schema import (
     AttackRef,
     CategoryRef,
     DatasetRef,
@@ -35,12 +33,14 @@ from benchmark.results import (
     Validity,
     save_result,
 )
+from benchmark.scoring.image import metric_versions
+from benchmark.storage.jsonio import digest_file, digest_json
 from benchmark.tracks import load_track
 from benchmark.types import keyed_seed
 from benchmark.verify.checks import verify_submission
 from benchmark.verify.grid import wanted_cells
+from benchmark.verify.rescore import rescore, save
 from benchmark.verify.subject import Subject
-from benchmark.workbench import build_attack
 
 TRACK = load_track("few-shot")
 NAME = "synthetic"

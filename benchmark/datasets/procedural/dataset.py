@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.cachedir import cache_dir
 from benchmark.datasets.mvtec import MVTecLayout
 from benchmark.datasets.procedural.generator import CATEGORIES, GENERATOR_VERSION, generate
+from benchmark.storage.cachedir import cache_dir
 from benchmark.types.data import DatasetInfo, Manifest
 
 

@@ -15,7 +15,7 @@ from benchmark.datasets.procedural.canvas import Array, Stream
 from benchmark.datasets.procedural.defects import Fault
 from benchmark.datasets.procedural.png import write_png
 from benchmark.errors import StoreError, UnknownNameError, UsageError
-from benchmark.scratch import scratch_folder
+from benchmark.storage.scratch import scratch_folder
 
 GENERATOR_VERSION = 1
 """Raised by any change that moves a pixel; part of every cache key and result."""

@@ -1,0 +1,1 @@
+"""Passes over images: batches, attacks under control, detectors' scores."""

@@ -1,0 +1,1 @@
+"""From a command to the least set of passes over images."""

@@ -1,0 +1,387 @@
+"""From a command to the least set of passes.
+
+`make_plan` expands a track over detectors, episodes, attacks and epsilons into cells, drops those that are
+already stored, and groups the rest by the images they score. One pass then serves every detector, shot count
+and seed that can share it:
+
+    clean, noise            one pass for all
+    surrogate attacks       one pass per (attack, backbone, episode)
+    white and black box     one pass per (attack, detector, episode)
+    transfer                the white-box pass of the source detector, scored by the others too
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError
+from benchmark.planning.jobs import LEAVE_ONE_OUT, PROBES, REDUCED, CellSpec, DetectorSpec, Job
+from benchmark.planning.passes import jobs_of
+from benchmark.planning.workbench import Workbench, parse_detector, transfer_source
+from benchmark.registry import DATASETS
+from benchmark.results.schema import PROTOCOL_VERSION, Failure
+from benchmark.storage.cells import CellStore, cell_address
+from benchmark.storage.jsonio import digest_json
+from benchmark.tracks import Probe, Tier, Track, TrackDataset
+from benchmark.types import Attack, Dataset, Episode, Manifest, Sample, keyed_seed
+from benchmark.types.precision import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What the command line leaves of a track; empty tuples and None mean "all of it"."""
+
+    detectors: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    shots: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    attacks: tuple[str, ...] = ()
+    epsilons: tuple[int, ...] = ()
+    limit: int | None = None
+    backbone: str | None = None
+    data_root: Path | None = None
+    device: str = "cpu"
+    precision: Precision = "float32"
+
+    def restrictions(self) -> tuple[str, ...]:
+        """What was left out of the track, in words; a restricted result is never ranked."""
+        named = {
+            "categories": self.categories,
+            "shots": self.shots,
+            "seeds": self.seeds,
+            "attacks": self.attacks,
+            "epsilons": self.epsilons,
+        }
+        words = [f"only {kind} {', '.join(map(str, chosen))}" for kind, chosen in named.items() if chosen]
+        words += [f"at most {self.limit} images per class"] if self.limit else []
+        return (*words, REDUCED) if self.precision != "float32" else tuple(words)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDataset:
+    """One data set of the plan: its index and every cell of every detector, stored or not."""
+
+    dataset: Dataset
+    manifest: Manifest
+    categories: tuple[str, ...]
+    limit: int | None
+    episodes: Mapping[tuple[str, int, int], Episode]
+    cells: tuple[CellSpec, ...]
+    failures: tuple[tuple[DetectorSpec | None, Failure], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a run will do and has done."""
+
+    track: Track
+    selection: Selection
+    detectors: tuple[DetectorSpec, ...]
+    datasets: tuple[PlannedDataset, ...]
+    jobs: tuple[Job, ...]
+    done: int
+
+    @property
+    def missing(self) -> int:
+        """Cells still to compute."""
+        return sum(len(p.cells) for job in self.jobs for p in job.passes)
+
+
+def make_plan(track: Track, selection: Selection, store: CellStore, bench: Workbench) -> Plan:
+    """Expand a track into jobs.
+
+    Raises:
+        UsageError: If the selection leaves nothing, naming the option.
+        UnknownNameError, WeightsError, DataError: As building the parts raises them.
+    """
+    specs = tuple(
+        parse_detector(n, selection.backbone or track.backbone) for n in selection.detectors or track.detectors
+    )
+    for spec in specs:
+        bench.detector(spec)
+    chosen = tuple(d for d in track.datasets if not selection.datasets or d.name in selection.datasets)
+    _check_names("dataset", selection.datasets, (d.name for d in track.datasets), track.name)
+    planned = tuple(_plan_dataset(entry, track, selection, specs, bench) for entry in chosen)
+    if selection.categories:
+        _check_names("category", selection.categories, (c for p in planned for c in _known(p)), track.name)
+    if not any(p.cells for p in planned):
+        reasons = [f.reason for p in planned for _, f in p.failures]
+        raise UsageError(f"nothing to run: {reasons[0] if reasons else 'the selection leaves no cell of the track'}")
+    stored = {c.address for p in planned for c in p.cells if c.address in store}
+    jobs = [job for p in planned for job in jobs_of(p, stored, track, selection, bench)]
+    return Plan(track, selection, specs, planned, tuple(jobs), len(stored))
+
+
+def _check_names(kind: str, asked: Iterable[str], known: Iterable[str], track: str) -> None:
+    allowed = sorted(set(known))
+    for name in asked:
+        if name not in allowed:
+            raise UsageError(f"{kind} {name!r} is not part of track {track!r}; it has {', '.join(allowed)}")
+
+
+def _known(planned: PlannedDataset) -> tuple[str, ...]:
+    return (*planned.dataset.info.categories, *planned.manifest.categories())
+
+
+def _plan_dataset(
+    entry: TrackDataset, track: Track, selection: Selection, specs: tuple[DetectorSpec, ...], bench: Workbench
+) -> PlannedDataset:
+    dataset: Dataset = DATASETS.get(entry.name)(selection.data_root)
+    wanted = entry.categories or dataset.info.categories
+    asked = tuple(c for c in selection.categories if c in wanted or not wanted)
+    categories = asked or (() if selection.categories else wanted)
+    manifest = dataset.index(categories or None)
+    categories = categories or (() if selection.categories else manifest.categories())
+    limit = min(filter(None, (entry.limit, selection.limit)), default=None)
+    found = set(manifest.categories())
+    failures: list[tuple[DetectorSpec | None, Failure]] = []
+    episodes: dict[tuple[str, int, int], Episode] = {}
+    for category in categories:
+        if category not in found:
+            where = f" in {dataset.root}" if dataset.root else ""
+            failures.append((None, Failure(category=category, reason=f"no folder {category!r}{where}")))
+            continue
+        for shots, seed in _episodes_of(track, selection):
+            try:
+                episodes[category, shots, seed] = _episode(dataset, manifest, category, shots, seed, limit)
+            except DataError as error:
+                failures.append((None, Failure(category=category, shots=shots, seed=seed, reason=str(error))))
+    cells = (
+        *_cells(dataset, episodes, track, selection, specs, bench, failures),
+        *_probe_cells(dataset, episodes, track, selection, specs, bench),
+    )
+    return PlannedDataset(dataset, manifest, tuple(categories), limit, episodes, cells, tuple(failures))
+
+
+def _episode(dataset: Dataset, manifest: Manifest, category: str, shots: int, seed: int, limit: int | None) -> Episode:
+    from benchmark.data.episodes import sample_episode
+
+    return sample_episode(dataset, manifest, category, shots, seed, limit)
+
+
+def _chosen(values: Iterable[int], selected: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(v for v in values if not selected or v in selected)
+
+
+def _episodes_of(track: Track, selection: Selection) -> list[tuple[int, int]]:
+    pairs = {
+        (shots, seed)
+        for tier in track.tiers
+        for shots in _chosen(tier.shots, selection.shots)
+        for seed in _chosen(tier.seeds, selection.seeds)
+    }
+    if not pairs:
+        raise UsageError(
+            f"track {track.name!r} has no episode with shots {selection.shots} and seeds {selection.seeds}"
+        )
+    return sorted(pairs)
+
+
+def _conditions(tier: Tier, selection: Selection) -> Iterator[tuple[str | None, int | None]]:
+    if not tier.attacks:
+        yield None, None
+    for attack in tier.attacks:
+        if not selection.attacks or attack in selection.attacks:
+            for epsilon in _chosen(tier.epsilons, selection.epsilons):
+                yield attack, epsilon
+
+
+def _cells(
+    dataset: Dataset,
+    episodes: Mapping[tuple[str, int, int], Episode],
+    track: Track,
+    selection: Selection,
+    specs: tuple[DetectorSpec, ...],
+    bench: Workbench,
+    failures: list[tuple[DetectorSpec | None, Failure]],
+) -> Iterator[CellSpec]:
+    seen: set[tuple[Any, ...]] = set()
+    refused: set[tuple[Any, ...]] = set()
+    for tier in sorted(track.tiers, key=lambda t: t.subset_per_class is not None):
+        subset = _subset(tier, episodes)
+        for (category, shots, seed), episode in episodes.items():
+            if shots not in tier.shots or seed not in tier.seeds:
+                continue
+            samples = tuple(s for s in episode.query if subset is None or s.id in subset)
+            for spec in specs:
+                for attack, epsilon in _conditions(tier, selection):
+                    identity = (spec, category, shots, seed, attack, epsilon)
+                    if identity in seen or not samples:
+                        continue
+                    seen.add(identity)
+                    try:
+                        _check_applicable(bench, track, dataset, spec, attack, shots)
+                    except (NotApplicableError, WeightsError) as error:
+                        if identity[:5] not in refused:
+                            refused.add(identity[:5])
+                            failures.append((spec, _refused(identity, error)))
+                        continue
+                    yield _cell(bench, track, selection, dataset, episode, spec, attack, epsilon, samples)
+
+
+def _probe_cells(
+    dataset: Dataset,
+    episodes: Mapping[tuple[str, int, int], Episode],
+    track: Track,
+    selection: Selection,
+    specs: tuple[DetectorSpec, ...],
+    bench: Workbench,
+) -> Iterator[CellSpec]:
+    """The experiments beside the grid; `--attack` selects them by their names too."""
+    for probe in track.probes:
+        if selection.attacks and probe.name not in selection.attacks:
+            continue
+        subset = _subset(probe, episodes)
+        for (_, shots, seed), episode in episodes.items():
+            of_query = tuple(s for s in episode.query if subset is None or s.id in subset)
+            samples = episode.support if probe.name == LEAVE_ONE_OUT else of_query
+            if shots not in probe.shots or seed not in probe.seeds or not samples:
+                continue
+            for spec, value in product(specs, probe.values):
+                yield _probe_cell(track, selection, dataset, episode, bench, spec, (probe.name, value), samples)
+
+
+def _refused(identity: tuple[Any, ...], error: TrustADError) -> Failure:
+    kind: Literal["failed", "not_applicable"] = "not_applicable" if isinstance(error, NotApplicableError) else "failed"
+    _, category, shots, seed, attack = identity[:5]
+    return Failure(kind=kind, category=category, shots=shots, seed=seed, attack=attack, reason=str(error))
+
+
+def _subset(tier: Tier | Probe, episodes: Mapping[tuple[str, int, int], Episode]) -> set[str] | None:
+    """Hash-chosen sample ids of an audit tier; None = all."""
+    if tier.subset_per_class is None:
+        return None
+    queries = {category: episode.query for (category, _, _), episode in episodes.items()}
+    categories = sorted(queries, key=lambda name: keyed_seed("audit", name))[: tier.subset_categories]
+    chosen: set[str] = set()
+    for category in categories:
+        for label in (0, 1):
+            ids = [s.id for s in queries[category] if s.label == label]
+            chosen.update(sorted(ids, key=lambda i: keyed_seed("audit", i))[: tier.subset_per_class])
+    return chosen
+
+
+def _check_applicable(
+    bench: Workbench, track: Track, dataset: Dataset, spec: DetectorSpec, attack_name: str | None, shots: int
+) -> None:
+    detector = bench.detector(spec)
+    if shots == 0 and not detector.card.zero_shot:
+        raise NotApplicableError("the detector needs at least one normal image")
+    if attack_name is None:
+        return
+    attack = bench.attack(attack_name)
+    knowledge = attack.card.knowledge
+    if knowledge == "surrogate" and (detector.extractor is None or shots == 0):
+        raise NotApplicableError("the surrogate head needs backbone features and support images")
+    if knowledge == "white_box" and not detector.card.differentiable:
+        raise NotApplicableError("the detector declares differentiable = False")
+    if knowledge == "transfer":
+        _check_source(bench, spec, transfer_source(attack, track))
+    if attack.card.uses_masks and not dataset.info.has_masks:
+        raise NotApplicableError("the data set has no masks")
+
+
+def _check_source(bench: Workbench, spec: DetectorSpec, source: DetectorSpec) -> None:
+    """Without the source's weights only the transfer is missing from the grid."""
+    if spec == source:
+        raise NotApplicableError("the detector is the source of the transfer")
+    try:
+        bench.detector(source)
+    except WeightsError as error:
+        raise WeightsError(f"source of the transfer, {source.label}: {error}") from error
+
+
+def _cell(
+    bench: Workbench,
+    track: Track,
+    selection: Selection,
+    dataset: Dataset,
+    episode: Episode,
+    spec: DetectorSpec,
+    attack_name: str | None,
+    epsilon: int | None,
+    samples: tuple[Sample, ...],
+) -> CellSpec:
+    attack = bench.attack(attack_name) if attack_name else None
+    pixels = _wants_pixels(bench, track, dataset, spec, episode, epsilon)
+    key = _key(track, selection, dataset, episode, bench, spec, samples) | {
+        "attack": None if attack is None else _attack_identity(bench, track, attack),
+        "epsilon": epsilon,
+        "pixels": pixels,
+    }
+    address = cell_address(key)
+    return CellSpec(spec, episode.shots, episode.seed, attack_name, epsilon, samples, pixels, key, address)
+
+
+def _probe_cell(
+    track: Track,
+    selection: Selection,
+    dataset: Dataset,
+    episode: Episode,
+    bench: Workbench,
+    spec: DetectorSpec,
+    probe: tuple[str, float],
+    samples: tuple[Sample, ...],
+) -> CellSpec:
+    key = _key(track, selection, dataset, episode, bench, spec, samples) | {"probe": [*probe, PROBES[probe[0]]]}
+    address = cell_address(key)
+    return CellSpec(spec, episode.shots, episode.seed, None, None, samples, False, key, address, probe)
+
+
+def _key(
+    track: Track,
+    selection: Selection,
+    dataset: Dataset,
+    episode: Episode,
+    bench: Workbench,
+    spec: DetectorSpec,
+    samples: tuple[Sample, ...],
+) -> dict[str, Any]:
+    """What every score depends on."""
+    return {
+        "protocol": PROTOCOL_VERSION,
+        "edge": track.canonical_edge,
+        "chunk": track.chunk_size,
+        "device": selection.device.partition(":")[0],
+        "precision": selection.precision,
+        "detector": _identity(bench, spec),
+        "dataset": [dataset.info.name, dataset.info.version, episode.category],
+        "query": digest_json([[s.id, s.sha256, s.label] for s in samples]),
+        "support": digest_json([[s.id, s.sha256] for s in episode.support]),
+        "shots": episode.shots,
+        "seed": episode.seed,
+    }
+
+
+def _identity(bench: Workbench, spec: DetectorSpec) -> dict[str, Any]:
+    detector = bench.detector(spec)
+    features = detector.extractor.id if detector.extractor is not None else None
+    return {
+        "name": spec.label,
+        "version": detector.card.version,
+        "config": dict(detector.config),
+        "features": features,
+    }
+
+
+def _attack_identity(bench: Workbench, track: Track, attack: Attack) -> dict[str, Any]:
+    identity = {"name": attack.name, "version": attack.card.version, "config": dict(attack.config)}
+    if attack.card.knowledge == "transfer":
+        source, made_by = transfer_source(attack, track), bench.attack(str(attack.config["attack"]))
+        identity |= {"source": _identity(bench, source), "made_by": [made_by.name, made_by.card.version]}
+    return identity
+
+
+def _wants_pixels(
+    bench: Workbench, track: Track, dataset: Dataset, spec: DetectorSpec, episode: Episode, epsilon: int | None
+) -> bool:
+    """At the ranked shots: clean for all seeds, attacked for the first seed and the smallest ranked budget >= 2."""
+    if not (dataset.info.has_masks and bench.detector(spec).card.has_map and episode.shots == track.ranked_shots):
+        return False
+    shown = next((n for n in track.ranked_epsilons if n >= 2), track.ranked_epsilons[0])
+    return epsilon is None or (episode.seed == 0 and epsilon == shown)

@@ -1,0 +1,76 @@
+"""Detectors and attacks by name, built once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from benchmark.errors import UsageError
+from benchmark.planning.jobs import DetectorSpec
+from benchmark.registry import ATTACKS, DETECTORS
+from benchmark.tracks import Track
+from benchmark.types import Attack, Detector
+
+
+@dataclass
+class Workbench:
+    """Detectors and attacks by name, built once per process."""
+
+    detectors: dict[DetectorSpec, Detector] = field(default_factory=dict)
+    attacks: dict[str, Attack] = field(default_factory=dict)
+
+    def detector(self, spec: DetectorSpec) -> Detector:
+        """The detector of a spec."""
+        if spec not in self.detectors:
+            self.detectors[spec] = build_detector(spec)
+        return self.detectors[spec]
+
+    def attack(self, name: str) -> Attack:
+        """The attack of a name."""
+        if name not in self.attacks:
+            self.attacks[name] = build_attack(name)
+        return self.attacks[name]
+
+
+def build_detector(spec: DetectorSpec) -> Detector:
+    """Construct a registered detector.
+
+    Raises:
+        UnknownNameError: For an unknown detector or backbone.
+        UsageError: If the detector does not take the options.
+    """
+    factory = DETECTORS.get(spec.name)
+    options = dict(spec.options) | ({"backbone": spec.backbone} if spec.backbone else {})
+    try:
+        detector: Detector = factory(**options)
+    except TypeError as error:
+        raise UsageError(f"detector {spec.name!r} does not take these options {options}: {error}") from error
+    return detector
+
+
+def build_attack(name: str) -> Attack:
+    """Construct a registered attack; ``jpeg:severe`` asks the attack family ``jpeg`` for its member ``severe``.
+
+    Raises:
+        UnknownNameError: For an unknown attack or member.
+        UsageError: If a family is asked for without a member, or an attack is none.
+    """
+    family, _, member = name.partition(":")
+    factory = ATTACKS.get(family)
+    try:
+        attack: Attack = factory(member) if member else factory()
+    except TypeError as error:
+        raise UsageError(f"attack {name!r}: families need a member (FAMILY:MEMBER), others take none") from error
+    return attack
+
+
+def parse_detector(text: str, default_backbone: str) -> DetectorSpec:
+    """``name`` or ``name@backbone``; a detector with a backbone of its own keeps it."""
+    name, _, backbone = text.partition("@")
+    factory = DETECTORS.get(name)
+    chosen = backbone or getattr(factory, "default_backbone", lambda track: track)(default_backbone)
+    return DetectorSpec(name, chosen)
+
+
+def transfer_source(attack: Attack, track: Track) -> DetectorSpec:
+    """The detector whose adversarial images a transfer attack replays, on the track's own backbone."""
+    return parse_detector(str(attack.config["source"]), track.backbone)

@@ -1,0 +1,1 @@
+"""What a run leaves: the strict result schema, its evidence, its provenance, and submissions."""

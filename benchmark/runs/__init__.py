@@ -1,0 +1,1 @@
+"""A run as a whole: session, run folder, gallery, estimate, submission folder."""

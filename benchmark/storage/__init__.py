@@ -1,0 +1,1 @@
+"""Files that survive: atomic JSON, scratch folders, caches and the store of cells."""

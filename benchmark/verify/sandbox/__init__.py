@@ -1,0 +1,1 @@
+"""A submission's detector in a process without network, and the files it hands back."""
