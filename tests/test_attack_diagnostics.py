@@ -162,8 +162,8 @@ def test_conditions_come_from_evidence_rows() -> None:
         for s, a, g, e, v in [
             ("a", None, None, None, 0.1),
             ("b", None, None, None, 0.9),
-            ("b", "pgd_score", "two_sided", "2/255", 0.3),
-            ("a", "pgd_score", "two_sided", "2/255", 0.2),
+            ("b", "pgd_score", "two_sided", "2", 0.3),
+            ("a", "pgd_score", "two_sided", "2", 0.2),
         ]
     ]
     (found,) = conditions_of(pd.DataFrame(rows))

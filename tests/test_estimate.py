@@ -31,7 +31,7 @@ def track(*probes: Probe) -> Track:
     """One category, two support sets, every kind of attack."""
     tiers = (
         Tier(name="clean", shots=(1, 2), seeds=(0,)),
-        Tier(name="cheap", shots=(1, 2), seeds=(0,), attacks=ATTACKS, epsilons=(2,)),
+        Tier(name="cheap", shots=(1, 2), seeds=(0,), attacks=ATTACKS, budgets=(2,)),
     )
     return load_track("embedded").model_copy(update={"tiers": tiers, "probes": probes, "chunk_size": 3})
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,7 @@ from cyclopts import Parameter
 
 from benchmark.cli.options import resolve_device, stopping_in_order, use_weights_dir
 from benchmark.errors import UsageError
+from benchmark.types.condition import budget_text, parse_budget
 from benchmark.types.precision import Precision
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def run(
     shots: str = "",
     seeds: str = "",
     attack: Names | None = None,
-    epsilon: Names | None = None,
+    budget: Names | None = None,
     limit: int | None = None,
     data_root: Path | None = None,
     backbone: str | None = None,
@@ -64,8 +66,8 @@ def run(
         Comma-separated support seeds of the track, e.g. 0,1.
     attack
         Attack or probe of the track, repeatable; default: all.
-    epsilon
-        Budget of the track such as 2/255, repeatable; default: all.
+    budget
+        Budget of the track in grey levels, such as 1/256 or 4, repeatable; default: all.
     limit
         At most this many normal and this many anomalous query images per category.
     data_root
@@ -111,7 +113,7 @@ def run(
             attack,
             {name for tier in grid.tiers for name in tier.attacks} | {probe.name for probe in grid.probes},
         ),
-        epsilons=_budgets(epsilon, {n for tier in grid.tiers for n in tier.epsilons}),
+        budgets=_budgets(budget, {n for tier in grid.tiers for n in tier.budgets}),
         limit=limit,
         backbone=backbone,
         data_root=data_root,
@@ -151,10 +153,10 @@ def _result_line(result: object) -> str:
     from benchmark.results.schema import RunResult
 
     assert isinstance(result, RunResult)
-    shots = sorted({v.shots for v in result.values})
+    shots = sorted({v.shots for v in result.scored.values})
     best = shots[-1]
-    clean = result.find("auroc", shots=best)
-    robust = next((v for v in result.values if v.metric == "robust_score"), None)
+    clean = result.scored.find("auroc", shots=best)
+    robust = next((v for v in result.scored.values if v.metric == "robust_score"), None)
     figures = [f"{best}-shot AUROC {_figure(clean)}", f"R {_figure(robust)}"]
     return f"{result.detector.name:28s} {result.dataset.name:12s} {'  '.join(figures)}"
 
@@ -198,7 +200,7 @@ def _plan_rows(plan: Plan) -> list[dict[str, object]]:
             "category": job.category,
             "attack": part.probe[0] if part.probe else part.attack or "clean",
             "source": part.source.label if part.source else None,
-            "epsilons": list(part.epsilons),
+            "budgets": [budget_text(n) for n in part.budgets if n],
             "images": len(part.samples),
             "cells": len(part.cells),
         }
@@ -223,10 +225,10 @@ def _members(option: str, chosen: Sequence[str] | None, allowed: set[str]) -> tu
     return tuple(chosen or ())
 
 
-def _budgets(chosen: Sequence[str] | None, allowed: set[int]) -> tuple[int, ...]:
-    texts = {f"{n}/255": n for n in allowed}
-    _check("--epsilon", chosen or (), set(texts))
-    return tuple(texts[text] for text in chosen or ())
+def _budgets(chosen: Sequence[str] | None, allowed: set[Fraction]) -> tuple[Fraction, ...]:
+    budgets = tuple(map(parse_budget, chosen or ()))
+    _check("--budget", map(budget_text, budgets), set(map(budget_text, allowed)))
+    return budgets
 
 
 def _check(option: str, chosen: object, allowed: set[str]) -> None:

@@ -3,7 +3,7 @@ L2.
 
 The smoothed score is the median of the detector's score under Gaussian noise. Within an L2 ball of radius r the median
 cannot leave the Phi(-r/sigma) and Phi(+r/sigma) quantiles at the clean image; order statistics of the draws bound those
-quantiles. The support is assumed clean. In L-infinity the certificate is all but empty: epsilon = 1/255 at 112 px is an
+quantiles. The support is assumed clean. In L-infinity the certificate is all but empty: budget = 1/255 at 112 px is an
 L2 radius of up to 0.76.
 """
 

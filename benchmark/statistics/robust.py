@@ -14,7 +14,7 @@ def worst_case(labels: npt.ArrayLike, clean: npt.ArrayLike, attacked: npt.ArrayL
     Args:
         labels: 0/1 [n].
         clean: Clean scores [n].
-        attacked: Scores [conditions, n] of every full-coverage attack up to the epsilon asked for. NaN = skipped, which
+        attacked: Scores [conditions, n] of every full-coverage attack up to the budget asked for. NaN = skipped, which
             the protocol allows only where the clean or an earlier score is already beyond the other class.
     """
     scores = np.vstack([np.asarray(clean, dtype=np.float64)[None], np.asarray(attacked, dtype=np.float64)])
@@ -23,11 +23,11 @@ def worst_case(labels: npt.ArrayLike, clean: npt.ArrayLike, attacked: npt.ArrayL
 
 
 def robust_score(aurocs: npt.ArrayLike) -> Floats:
-    """R in [0, 1]: mean over epsilons of max(0, 2 A - 1).
+    """R in [0, 1]: mean over budgets of max(0, 2 A - 1).
 
     Args:
-        aurocs: [epsilons, ...] macro means of auroc_robust under the worst case, one row per epsilon in {0} and the
-            track's ranked epsilons. Averaging over categories comes BEFORE this clipping; further axes (replicates)
+        aurocs: [budgets, ...] macro means of auroc_robust under the worst case, one row per budget in {0} and the
+            track's ranked budgets. Averaging over categories comes BEFORE this clipping; further axes (replicates)
             are kept.
     """
     return np.asarray(np.maximum(0, 2 * np.asarray(aurocs, dtype=np.float64) - 1).mean(axis=0))

@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from typing import Any
 
 from benchmark.errors import ResultError
-from benchmark.results.rows import Strict
+from benchmark.results.rows import Scored, Strict
 from benchmark.results.schema import RunResult, Validity
-from benchmark.scoring.score import Scored, score_evidence
+from benchmark.scoring.score import score_evidence
 from benchmark.scoring.validity import validity_of
 from benchmark.verify.subject import Entry, Subject
 
@@ -46,7 +46,7 @@ def check_numbers(subject: Subject) -> str:
         if differences:
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise ResultError(f"{entry.path.name}: {differences[0]}{more}")
-    count = sum(len(entry.result.values) for entry in subject.entries)
+    count = sum(len(entry.result.scored.values) for entry in subject.entries)
     return f"{count:,} values, their intervals, replicates and curves"
 
 
@@ -94,7 +94,7 @@ def _keyed(rows: Sequence[Strict]) -> dict[str, dict[str, Any]]:
             "shots",
             "attack",
             "goal",
-            "epsilon",
+            "budget",
         )
         key = " ".join(str(data[name]) for name in names if data.get(name) is not None)
         found[key if key not in found else f"{key} #{len(found)}"] = data

@@ -78,10 +78,10 @@ def track(chunk: int = 50) -> Track:
         chunk_size=chunk,
         backbone="embedded",
         ranked_shots=1,
-        ranked_epsilons=(2,),
+        ranked_budgets=(2,),
         detectors=("knn",),
         datasets=(TrackDataset(name="folder"),),
-        tiers=(Tier(name="clean", **once), Tier(name="noise", **once, attacks=("sign_noise",), epsilons=(2,))),
+        tiers=(Tier(name="clean", **once), Tier(name="noise", **once, attacks=("sign_noise",), budgets=(2,))),
     )
 
 
