@@ -11,7 +11,7 @@ from benchmark.errors import NotApplicableError
 from benchmark.metrics.calibration_error import BINS, bin_index, calibrated_eces, ece_value
 from benchmark.metrics.outcome import Floats, as_labels, degenerate
 from benchmark.statistics.bootstrap import percentile_interval, resample_counts
-from benchmark.statistics.intervals import LEVEL, Interval
+from benchmark.statistics.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,8 @@ def calibration_error(labels: npt.ArrayLike, probabilities: npt.ArrayLike, key: 
     """ECE with its floor and interval.
 
     The bootstrap repeats the upward bias of a sum of absolute gaps, so the interval is the basic (reflected) one:
-    2 ECE minus the replicates' quantiles, cut at 0.
+    2 ECE minus the replicates' quantiles, cut at 0. Where chance explains the ECE, it reaches down to 0: reflection
+    alone misses a population ECE of 0 most of the time.
 
     Args:
         labels: 0/1 [n], both present.
@@ -55,15 +56,10 @@ def calibration_error(labels: npt.ArrayLike, probabilities: npt.ArrayLike, key: 
     if reason is not None:
         raise NotApplicableError(reason)
     value, chance = ece_value(positive, p), calibrated_eces(p, 1000)
-    found = percentile_interval(_replicates(positive, p, key))
-    return CalibrationError(
-        value,
-        float(chance.mean()),
-        percentile_interval(chance, LEVEL),
-        Interval(max(0.0, 2 * value - found.high), max(0.0, 2 * value - found.low)),
-        float(positive.mean()),
-        positive.size,
-    )
+    by_chance, found = percentile_interval(chance), percentile_interval(_replicates(positive, p, key))
+    low = 0.0 if value <= by_chance.high else max(0.0, 2 * value - found.high)
+    interval = Interval(low, max(value, 2 * value - found.low))
+    return CalibrationError(value, float(chance.mean()), by_chance, interval, float(positive.mean()), positive.size)
 
 
 def _replicates(positive: npt.NDArray[np.bool_], p: Floats, key: str) -> Floats:
