@@ -28,7 +28,9 @@ Condition = tuple[Any, ...]
 def cells(
     tmp_path: Path, selection: Selection = SELECTION, bench: Workbench | None = None, track: Track | None = None
 ) -> dict[Condition, CellSpec]:
-    plan = make_plan(track or load_track("demo"), selection, CellStore(tmp_path), bench or Workbench())
+    track = track or load_track("demo")
+    whole = track.model_copy(update={"datasets": tuple(d.model_copy(update={"limit": None}) for d in track.datasets)})
+    plan = make_plan(whole, selection, CellStore(tmp_path), bench or Workbench())
     found = {
         (c.shots, c.seed, c.attack, repr(c.key.get("budget", c.key.get("epsilon"))), c.probe): c
         for c in plan.datasets[0].cells
