@@ -18,8 +18,27 @@ import difflib
 from collections.abc import Iterable
 
 
+def shown(text: object) -> str:
+    r"""Text that can be printed and stored: bytes that are not UTF-8 and control characters become escapes.
+
+    >>> shown("pr\udcfcfteil\x1b.png")
+    'pr\\xfcfteil\\x1b.png'
+    """
+    plain = str(text).encode("utf-8", "surrogateescape" if _is_file_name(str(text)) else "backslashreplace")
+    whole = plain.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in whole)
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether its lone surrogates, if any, stand for undecodable bytes, as in names that the system gave."""
+    return all("\udc80" <= c <= "\udcff" for c in text if "\ud800" <= c <= "\udfff")
+
+
 class TrustADError(Exception):
     """Base of all deliberate errors. The message is one line: what was given, what is allowed, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 class UsageError(TrustADError):

@@ -220,6 +220,7 @@ class JobBench:
         if spec.attack is None:
             yield 0, chunk.batch.images
             return
+        chunk = chunk if self.parts.attack(spec.attack).card.uses_masks else chunk.without_masks()
         attack = self.parts.attack(spec.attack)
         together = [spec.epsilons] if attack.card.knowledge == "surrogate" else [(n,) for n in spec.epsilons]
         for group in together:

@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError
+from benchmark.planning.address import attack_identity, key_of, masks_digest
 from benchmark.planning.jobs import LEAVE_ONE_OUT, PROBES, REDUCED, CellSpec, DetectorSpec, Job
 from benchmark.planning.passes import jobs_of
 from benchmark.planning.workbench import Workbench, parse_detector, transfer_source
 from benchmark.registry import DATASETS
-from benchmark.results.schema import PROTOCOL_VERSION, Failure
+from benchmark.results.schema import Failure
 from benchmark.storage.cells import CellStore, cell_address
-from benchmark.storage.jsonio import digest_json
 from benchmark.tracks import Probe, Tier, Track, TrackDataset
-from benchmark.types import Attack, Dataset, Episode, Manifest, Sample, keyed_seed
+from benchmark.types import Dataset, Episode, Manifest, Sample, keyed_seed
 from benchmark.types.precision import Precision
 
 
@@ -309,11 +309,12 @@ def _cell(
 ) -> CellSpec:
     attack = bench.attack(attack_name) if attack_name else None
     pixels = _wants_pixels(bench, track, dataset, spec, episode, epsilon)
-    key = _key(track, selection, dataset, episode, bench, spec, samples) | {
-        "attack": None if attack is None else _attack_identity(bench, track, attack),
+    key = key_of(track, selection, dataset, episode, bench, spec, samples) | {
+        "attack": None if attack is None else attack_identity(bench, track, attack),
         "epsilon": epsilon,
         "pixels": pixels,
     }
+    key |= {"masks": masks_digest(samples) if pixels or (attack and attack.card.uses_masks) else None}
     address = cell_address(key)
     return CellSpec(spec, episode.shots, episode.seed, attack_name, epsilon, samples, pixels, key, address)
 
@@ -328,53 +329,9 @@ def _probe_cell(
     probe: tuple[str, float],
     samples: tuple[Sample, ...],
 ) -> CellSpec:
-    key = _key(track, selection, dataset, episode, bench, spec, samples) | {"probe": [*probe, PROBES[probe[0]]]}
+    key = key_of(track, selection, dataset, episode, bench, spec, samples) | {"probe": [*probe, PROBES[probe[0]]]}
     address = cell_address(key)
     return CellSpec(spec, episode.shots, episode.seed, None, None, samples, False, key, address, probe)
-
-
-def _key(
-    track: Track,
-    selection: Selection,
-    dataset: Dataset,
-    episode: Episode,
-    bench: Workbench,
-    spec: DetectorSpec,
-    samples: tuple[Sample, ...],
-) -> dict[str, Any]:
-    """What every score depends on."""
-    return {
-        "protocol": PROTOCOL_VERSION,
-        "edge": track.canonical_edge,
-        "chunk": track.chunk_size,
-        "device": selection.device.partition(":")[0],
-        "precision": selection.precision,
-        "detector": _identity(bench, spec),
-        "dataset": [dataset.info.name, dataset.info.version, episode.category],
-        "query": digest_json([[s.id, s.sha256, s.label] for s in samples]),
-        "support": digest_json([[s.id, s.sha256] for s in episode.support]),
-        "shots": episode.shots,
-        "seed": episode.seed,
-    }
-
-
-def _identity(bench: Workbench, spec: DetectorSpec) -> dict[str, Any]:
-    detector = bench.detector(spec)
-    features = detector.extractor.id if detector.extractor is not None else None
-    return {
-        "name": spec.label,
-        "version": detector.card.version,
-        "config": dict(detector.config),
-        "features": features,
-    }
-
-
-def _attack_identity(bench: Workbench, track: Track, attack: Attack) -> dict[str, Any]:
-    identity = {"name": attack.name, "version": attack.card.version, "config": dict(attack.config)}
-    if attack.card.knowledge == "transfer":
-        source, made_by = transfer_source(attack, track), bench.attack(str(attack.config["attack"]))
-        identity |= {"source": _identity(bench, source), "made_by": [made_by.name, made_by.card.version]}
-    return identity
 
 
 def _wants_pixels(
