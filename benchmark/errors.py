@@ -50,7 +50,7 @@ class Terminated(SystemExit):
 
 
 def told(error: BaseException, limit: int = 500) -> str:
-    """An error in one line of at most ``limit`` characters, cut between words.
+    r"""An error in one line of at most ``limit`` characters, cut between words.
 
     >>> told(ValueError("no  such\nthing")), told(ValueError("one two three"), 20)
     ('ValueError: no such thing', 'ValueError: one ...')
