@@ -41,6 +41,33 @@ class TrustADError(Exception):
         super().__init__(shown(message))
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C; a KeyboardInterrupt that a plug-in raises itself is a fault of the plug-in."""
+
+
+class Terminated(SystemExit):
+    """A signal asked the process to end; a SystemExit that a plug-in raises itself is a fault of the plug-in."""
+
+
+def told(error: BaseException, limit: int = 500) -> str:
+    r"""An error in one line of at most ``limit`` characters, cut between words.
+
+    >>> told(ValueError("no  such\nthing")), told(ValueError("one two three"), 20)
+    ('ValueError: no such thing', 'ValueError: one ...')
+    """
+    try:
+        words = " ".join(shown(error).split())
+    except Exception:  # a plug-in's own exception may not even print
+        words = ""
+    known = isinstance(error, TrustADError)
+    text = words if known else f"{type(error).__name__}: {words}" if words else type(error).__name__
+    if known or len(text) <= limit:
+        return text
+    kept = text[: limit - 3]
+    space = kept.rfind(" ") + 1
+    return f"{kept[:space] if space > limit // 2 else kept}..."
+
+
 class UsageError(TrustADError):
     """A wrong option, path or combination of options."""
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from benchmark.errors import Interrupted, Terminated
+
 
 def resolve_device(name: str) -> str:
     """The device to compute on: ``auto`` is CUDA when there is one."""
@@ -26,16 +28,27 @@ def use_weights_dir(folder: Path | None) -> None:
 
 @contextmanager
 def stopping_in_order() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that temporary files and folders go; exit status 143."""
-    before = signal.signal(signal.SIGTERM, _stop)
+    """SIGTERM and Ctrl-C unwind, so that temporary files and folders go, and are told from what plug-ins raise.
+
+    Exit status 143 after SIGTERM.
+    """
+    before = {number: signal.signal(number, stop) for number, stop in _STOPS.items()}
     try:
         yield
-    except SystemExit:
+    except Terminated:
         print("trustad: stopped by a signal; the same command goes on where it stopped", file=sys.stderr)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(128 + number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+_STOPS = {signal.SIGTERM: _terminate, signal.SIGINT: _interrupt}

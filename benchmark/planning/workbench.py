@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmark.errors import UsageError
+from benchmark.planning.contract import check_attack, check_detector, made
 from benchmark.planning.jobs import DetectorSpec
 from benchmark.registry import ATTACKS, DETECTORS
 from benchmark.tracks import Track
@@ -37,13 +38,15 @@ def build_detector(spec: DetectorSpec) -> Detector:
     Raises:
         UnknownNameError: For an unknown detector or backbone.
         UsageError: If the detector does not take the options.
+        ContractError: If it cannot be made, or says of itself what no result can hold.
     """
     factory = DETECTORS.get(spec.name)
     options = dict(spec.options) | ({"backbone": spec.backbone} if spec.backbone else {})
     try:
-        detector: Detector = factory(**options)
+        detector: Detector = made(f"detector {spec.name!r}", lambda: factory(**options))
     except TypeError as error:
         raise UsageError(f"detector {spec.name!r} does not take these options {options}: {error}") from error
+    check_detector(detector, spec)
     return detector
 
 
@@ -57,9 +60,10 @@ def build_attack(name: str) -> Attack:
     family, _, member = name.partition(":")
     factory = ATTACKS.get(family)
     try:
-        attack: Attack = factory(member) if member else factory()
+        attack: Attack = made(f"attack {name!r}", lambda: factory(member) if member else factory())
     except TypeError as error:
         raise UsageError(f"attack {name!r}: families need a member (FAMILY:MEMBER), others take none") from error
+    check_attack(attack, name)
     return attack
 
 

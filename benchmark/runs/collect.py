@@ -12,18 +12,16 @@ from benchmark.planning.planner import Plan, PlannedDataset
 from benchmark.planning.workbench import Workbench
 from benchmark.results.evidence import PIXEL_COLUMNS, PROBE_COLUMNS, SCORE_COLUMNS, sparse_histogram, write_evidence
 from benchmark.results.provenance import code, environment
+from benchmark.results.references import detector_ref, support_ref
 from benchmark.results.schema import (
     PROTOCOL_VERSION,
     AttackRef,
     CategoryRef,
     DatasetRef,
-    DetectorRef,
     EvidenceFile,
     Failure,
-    Flags,
     RunFacts,
     RunResult,
-    SupportRef,
     Timing,
     TrackRef,
     save_result,
@@ -31,9 +29,8 @@ from benchmark.results.schema import (
 from benchmark.scoring.image import metric_versions
 from benchmark.scoring.score import Rules, score_evidence
 from benchmark.storage.cells import Cell, CellStore
-from benchmark.storage.jsonio import digest_file, digest_json
+from benchmark.storage.jsonio import digest_file
 from benchmark.tracks import Track
-from benchmark.types import Detector, Episode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +105,7 @@ def _collect_one(
     result = RunResult(
         schema_version=1,
         track=_track_ref(plan, failed),
-        detector=detector_ref(detector, spec),
+        detector=detector_ref(detector, spec.label, spec.name, spec.backbone),
         dataset=_dataset_ref(planned),
         attacks=attacks,
         metrics=metric_versions({v.metric: None for v in scored.values}),
@@ -243,29 +240,6 @@ def _track_ref(plan: Plan, failed: Sequence[Failure]) -> TrackRef:
     )
 
 
-def detector_ref(detector: Detector, spec: DetectorSpec) -> DetectorRef:
-    """The detector's card, configuration and weights as they go into a result."""
-    card = detector.card
-    extractor = detector.extractor
-    random = card.random_weights or bool(getattr(extractor, "random_weights", False))
-    flags = {name: getattr(card, name) for name in Flags.model_fields if name != "random_weights"}
-    return DetectorRef(
-        name=spec.label,
-        family=spec.name,
-        backbone=spec.backbone,
-        version=card.version,
-        title=card.title,
-        summary=card.summary,
-        paper=card.paper,
-        url=card.url,
-        licence=card.licence,
-        training_data=getattr(extractor, "training_data", "") or card.training_data,
-        config={name: tuple(v) if isinstance(v, list) else v for name, v in detector.config.items()},
-        weights=dict(extractor.weights) if extractor is not None else {},
-        flags=Flags(**flags, random_weights=random),
-    )
-
-
 def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
     info = planned.dataset.info
     return DatasetRef(
@@ -300,16 +274,6 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             shortcuts=dict(audits[category].auroc),
             warnings=tuple(text for text in [audits[category].warning] if text),
         )
-
-
-def support_ref(episode: Episode) -> SupportRef:
-    """The published support set of an episode, as results carry it."""
-    return SupportRef(
-        shots=episode.shots,
-        seed=episode.seed,
-        sample_ids=tuple(s.id for s in episode.support),
-        digest=digest_json([[s.id, s.sha256] for s in episode.support]),
-    )
 
 
 def _attack_refs(cells: list[tuple[CellSpec, Cell]], bench: Workbench, planned: PlannedDataset) -> Iterator[AttackRef]:
