@@ -61,7 +61,8 @@ def told(error: BaseException, limit: int = 500) -> str:
         words = ""
     known = isinstance(error, TrustADError)
     text = words if known else f"{type(error).__name__}: {words}" if words else type(error).__name__
-    if known or len(text) <= limit:
+    limit = 1900 if known else limit
+    if len(text) <= limit:
         return text
     kept = text[: limit - 3]
     space = kept.rfind(" ") + 1

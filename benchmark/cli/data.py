@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from benchmark.cli.listing import rows_of
 from benchmark.cli.progress import reporter
 from benchmark.errors import DataError, UsageError
 from benchmark.registry import DATASETS
@@ -29,7 +30,7 @@ Categories = Annotated[
 @app.command(name="list")
 def list_(*, root: Root = None, json: Json = False) -> None:
     """Every data set: categories, licence, page and, with --root, whether it is there."""
-    rows = [_listed(name, root) for name in DATASETS]
+    rows = rows_of(DATASETS, lambda name: _listed(name, root))
     if json:
         _print_json(rows)
     else:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -24,6 +24,25 @@ def use_weights_dir(folder: Path | None) -> None:
     """Make a folder the weights folder of this process; None leaves TRUSTAD_WEIGHTS_DIR as it is."""
     if folder is not None:
         os.environ["TRUSTAD_WEIGHTS_DIR"] = str(folder.resolve())
+
+
+def use_working_folder() -> None:
+    """Let MODULE:ATTRIBUTE find modules of the working folder, after everything that is installed."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+
+
+@contextmanager
+def stdout_kept() -> Iterator[None]:
+    """What plug-ins print, in Python or below it, goes to stderr: stdout is for results."""
+    sys.stdout.flush()
+    with redirect_stdout(sys.stderr), ExitStack() as stack:
+        with suppress(OSError, ValueError):  # a stream that is no file, as in tests
+            descriptor, copy = 1, os.dup(1)
+            stack.callback(os.close, copy)
+            stack.callback(os.dup2, copy, descriptor)
+            os.dup2(2, descriptor)
+        yield
 
 
 @contextmanager

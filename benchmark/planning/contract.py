@@ -1,8 +1,9 @@
-"""What a detector or an attack says of itself, checked before the first pass: it goes into addresses and results."""
+"""What detectors, attacks and data sets say of themselves, checked before the first pass: results repeat it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -11,8 +12,10 @@ from pydantic import ValidationError
 from benchmark.errors import ContractError, Terminated, TrustADError, told
 from benchmark.planning.jobs import DetectorSpec
 from benchmark.results.references import detector_ref, plain_config
-from benchmark.results.schema import AttackRef
-from benchmark.types import Attack, AttackCard, Card, Detector
+from benchmark.results.rows import NAME
+from benchmark.results.schema import AttackRef, DatasetRef
+from benchmark.types import Attack, AttackCard, Card, Dataset, Detector
+from benchmark.types.data import DatasetInfo
 
 T = TypeVar("T")
 PLAIN = (bool, int, float, str, type(None))
@@ -71,6 +74,40 @@ def check_attack(attack: Attack, name: str) -> None:
         )
     except (ValidationError, AttributeError, TypeError, ValueError) as error:
         raise ContractError(f"{where}: {_first(error)}") from error
+
+
+def check_dataset(dataset: Dataset, categories: Iterable[str]) -> None:
+    """What a data set says of itself, and the names of its categories.
+
+    Raises:
+        ContractError: Naming the data set and the field, or the category that no result can name.
+    """
+    info = getattr(dataset, "info", None)
+    if not isinstance(info, DatasetInfo):
+        raise ContractError(
+            f"data set {type(dataset).__name__}: its info is {info!r}; set a benchmark.types DatasetInfo"
+        )
+    for name in categories:
+        if not re.fullmatch(NAME, name):
+            raise ContractError(
+                f"data set {info.name}: category {name!r} cannot stand in a result; "
+                "give its folder a name of letters a to z, digits, and _ . + - between them"
+            )
+    try:
+        DatasetRef(
+            name=info.name,
+            version=info.version,
+            title=info.title,
+            licence=info.licence,
+            url=info.url,
+            manifest_digest="0" * 64,
+            has_normals=info.has_normals,
+            has_masks=info.has_masks,
+            redistributable=info.redistributable,
+            categories=(),
+        )
+    except ValidationError as error:
+        raise ContractError(f"data set {info.name}: {_first(error)}") from error
 
 
 def _check_card(where: str, card: object, kind: type[Card] | type[AttackCard]) -> None:
