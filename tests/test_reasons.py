@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import lying_plugins
-from benchmark.cli import main
+from benchmark.cli import main, progress
 from benchmark.registry import ATTACKS, DETECTORS
 from benchmark.results.provenance import one_parent
 from benchmark.results.schema import load_result
@@ -149,6 +150,59 @@ def test_a_part_that_replaces_another_part_is_said(tmp_path: Path, trustad: Trus
     )
     assert status == 0
     assert "was of only categories nut; only attacks sign_noise; at most 2 images per class" in err
+
+
+# ---- progress and what comes after a run ---------------------------------------------------------------------------
+
+
+def test_nothing_is_silent_for_longer_than_the_interval(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With an interval of 10 ms: planning is told, and so is a pass that takes long."""
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.01)
+
+    def told_again(words: str) -> bool:
+        end = time.monotonic() + 30
+        seen = ""
+        while words not in seen and time.monotonic() < end:
+            time.sleep(0.005)
+            seen += capfd.readouterr().err
+        return words in seen
+
+    with progress.reporter("plain") as report:
+        assert told_again(" s: planning")
+        report(1, 5, "knn@gabor nut clean")
+        assert told_again(" s: [1/5] since knn@gabor nut clean")
+    capfd.readouterr()
+    time.sleep(0.05)
+    assert capfd.readouterr().err == ""
+
+
+def test_submit_says_what_is_partial(tmp_path: Path, trustad: Trustad) -> None:
+    run(trustad, tmp_path / "run", detectors=("knn@gabor",))
+    status, out, err = trustad(
+        *("submit", str(tmp_path / "run"), "--slug", "mine", "--author", "A", "--licence", "CC0-1.0"),
+        *("--submissions", str(tmp_path / "submissions")),
+    )
+    assert status == 0
+    assert out.startswith(str(tmp_path / "submissions" / "mine"))
+    assert "partial: demo-v" in err
+    assert "only categories nut; only attacks sign_noise; at most 2 images per class: it will be listed, never" in err
+
+
+def test_a_board_of_the_runs_of_a_working_folder(
+    tmp_path: Path, trustad: Trustad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, err = trustad("leaderboard", "build")
+    assert status == 2
+    assert "neither submissions/ nor results in runs/ here; give --submissions" in err
+    run(trustad, tmp_path / "runs" / "mine", detectors=("knn@gabor",))
+    status, out, _ = trustad("leaderboard", "build")
+    assert status == 0
+    assert out.startswith("1 rows, ")
+    (tmp_path / "empty").mkdir()
+    assert "no results were found" in trustad("leaderboard", "build", "--submissions", "empty", "--out", "other")[2]
 
 
 # ---- options and names --------------------------------------------------------------------------------------------

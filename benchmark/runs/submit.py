@@ -72,6 +72,18 @@ def make_submission(
     return target
 
 
+def partial(submission: Path) -> list[str]:
+    """What is partial in a submission: one line for each result that leaves out a part of its track."""
+    results = [load_result(path) for path in sorted((submission / "results").glob("*.json"))]
+    lines = []
+    for result in results:
+        failed = sum(failure.kind == "failed" for failure in result.failures)
+        reasons = [*result.track.restrictions, *([f"{failed} parts failed"] if failed else [])]
+        if not result.track.complete:
+            lines.append(f"{result.stem}: {'; '.join(reasons)}: it will be listed, never ranked")
+    return lines
+
+
 def check_slug_free(made: Path, root: Path) -> None:
     """The slug's form, and that no other submission's name differs from it in case only.
 
