@@ -61,6 +61,7 @@ def load(path: Path | None, name: str, backbone: str | None, options: dict[str, 
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     made = getattr(module, "detector", lambda **_: None)(**({"backbone": backbone} if backbone else {}), **options)
     if not isinstance(made, Detector):
