@@ -60,6 +60,16 @@ def test_the_metric_gives_the_gap_or_a_reason() -> None:
     assert metric.function([0, 0], [1.0, 2.0]).reason == "no anomalous samples"
 
 
+def test_the_readmes_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(source, "README.md", "exec"), {"__name__": "readme"})
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("knn@gabor procedural runs/python/knn-gabor/results/demo-v")
+
+
 def test_the_entry_point_groups_are_the_registries() -> None:
     from benchmark.metrics import METRICS
 
@@ -89,7 +99,7 @@ def test_every_option_of_the_command_line_in_the_pages_exists() -> None:
         "--json"
     }
     for path in TEXTS:
-        for command in re.findall(r"trustad run ([^`\n]*)", path.read_text()):
+        for command in re.findall(r"trustad run ([^`\n]*)", path.read_text().replace("\\\n", " ")):
             words = command.partition("#")[0]
             used = set(re.findall(r"(?<![\w-])(--[a-z-]+)", words))
             assert used <= known, f"{path.name}: trustad run {command}"

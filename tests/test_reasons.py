@@ -95,6 +95,21 @@ def test_a_run_without_a_result_says_so(tmp_path: Path, trustad: Trustad, monkey
     assert err.count("needs references of one size") == 1
 
 
+def test_an_attack_that_the_chosen_part_does_not_have_is_said(
+    tmp_path: Path, trustad: Trustad, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for by name, and run by the track at other shots only."""
+    from benchmark.tracks import load_track
+
+    track = load_track("demo")
+    other = [t.model_copy(update={"shots": (2,)}) if "pgd_score_10" in t.attacks else t for t in track.tiers]
+    monkeypatch.setattr("benchmark.tracks.load_track", lambda name: track.model_copy(update={"tiers": tuple(other)}))
+    status, _, err = run(trustad, tmp_path, "--attack", "pgd_score_10", "--shots", "1", detectors=("knn@gabor",))
+    assert status == 0
+    assert "not applicable: all detectors procedural: pgd_score_10: the track runs it with other shots, seeds" in err
+    assert "sign_noise: the track" not in err
+
+
 def test_the_summary_line_says_badge_and_restrictions_and_no_r_without_a_white_box(
     tmp_path: Path, trustad: Trustad
 ) -> None:

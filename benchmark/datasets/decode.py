@@ -10,6 +10,7 @@ Masks count by the colour that is seen; the number of a palette entry counts onl
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -112,6 +113,7 @@ def _tiff(path: Path) -> NDArray[Any]:
     """First page of a TIFF as [H, W] or [H, W, C]."""
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it would log every fault of a file that is refused
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
         pixels: NDArray[Any] = np.asarray(page.asarray())

@@ -217,7 +217,8 @@ def measure(plan: Plan, bench: Workbench, spec: DetectorSpec) -> Pace:
     track, device = plan.track, plan.selection.device
     detector, clock = bench.detector(spec), Clock(device)
     shape, share = _shape(plan)
-    query = _noise(track.chunk_size, shape, 1).to(device)
+    most = max((len(part.samples) for job in plan.jobs for part in job.passes), default=track.chunk_size)
+    query = _noise(min(track.chunk_size, most), shape, 1).to(device)
     images = query.float() / 255.0
     if detector.extractor is not None:
         detector.extractor = detector.extractor.to(device)

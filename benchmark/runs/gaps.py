@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmark.planning.planner import Plan
+from benchmark.planning.planner import Plan, PlannedDataset
 from benchmark.results.schema import Failure
 from benchmark.runs.collect import RunFailures
+
+ELSEWHERE = "the track runs it with other shots, seeds, budgets or categories than those that were chosen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,20 @@ def gaps_of(plan: Plan, failures: RunFailures, tracebacks: Mapping[tuple[str, st
     found: list[Gap] = []
     for planned in plan.datasets:
         name = planned.dataset.info.name
+        for attack in _unmatched(plan, planned):
+            found.append(Gap("all detectors", name, "not_applicable", 1, attack, ELSEWHERE))
         for spec in plan.detectors:
             place = (spec.label, name)
             own = [failure for owner, failure in planned.failures if owner in (None, spec)]
             groups = _by_reason([*own, *failures.get(place, ())]).values()
             found += [_gap(place, group, tracebacks.get(place)) for group in groups]
     return found
+
+
+def _unmatched(plan: Plan, planned: PlannedDataset) -> list[str]:
+    """Attacks that were asked for by name and have neither a cell nor a reason."""
+    known = {cell.condition for cell in planned.cells} | {failure.attack for _, failure in planned.failures}
+    return [attack for attack in plan.selection.attacks if attack not in known]
 
 
 def _gap(place: tuple[str, str], group: list[Failure], traceback: Path | None) -> Gap:
