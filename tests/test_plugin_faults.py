@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import lying_plugins
 from benchmark.cli.options import stopping_in_order
@@ -116,6 +117,20 @@ def test_what_a_detector_writes_into_stays_its_own(
     for place, cell in alone.items():
         assert np.array_equal(cells[place].scores, cell.scores)
     assert np.array_equal(cells[name, None].scores, cells["honest", None].scores)
+
+
+def test_support_features_that_somebody_wrote_into_are_made_anew() -> None:
+    from detectors.backbones import build
+    from detectors.bank import FeatureCache
+
+    cache, image = FeatureCache(), torch.full((3, 32, 32), 90, dtype=torch.uint8)
+    extractor = build("gabor")
+    first = cache.features(extractor, image)
+    right, used = first.maps[-1].clone(), cache.used
+    assert cache.features(extractor, image) is first
+    first.maps[-1].zero_()
+    assert torch.equal(cache.features(extractor, image).maps[-1], right)
+    assert (cache.used, len(cache)) == (used, 1)
 
 
 def test_attacked_cells_name_the_first_cause(tmp_path: Path) -> None:

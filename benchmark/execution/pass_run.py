@@ -128,15 +128,9 @@ class SharedFeatures:
             self._clock.lap()
             self._known[name] = scorer.extractor(self._images.clone()), self._clock.lap() / self._users[name]
         features, seconds = self._known[name]
-        before = _versions(features)
+        before = features.writes
         prediction = scorer.score(features)
-        if _versions(features) != before:
+        if features.writes != before:
             del self._known[name]
             raise ContractError(f"detector {label}: writes into the features that it is given; copy them first")
         return prediction, seconds
-
-
-def _versions(features: Features) -> list[int]:
-    """How often each tensor was written into."""
-    parts = features.maps if features.cls is None else (*features.maps, features.cls)
-    return [0 if part.is_inference() else part._version for part in parts]
