@@ -1,8 +1,8 @@
 """Under what a score was taken: which attack, aimed at what, within which budget; and how budgets are written.
 
-A budget b counts grey levels of an 8-bit image (docs/protocol.md, "Budgets"). From one level up it is a whole number and
-bounds every value; below one it is a fraction 1/n: at most that share of the values moves, by one level each. It is a
-`fractions.Fraction` in the program and text (``"1/256"``, ``"4"``) in files and on the command line.
+A budget b counts grey levels of an 8-bit image (docs/protocol.md, "Budgets"). From one level up it is a whole number
+and bounds every value; below one it is a fraction 1/n: at most that share of the values moves, by one level each. It is
+a `fractions.Fraction` in the program and text (``"1/256"``, ``"4"``) in files and on the command line.
 """
 
 from __future__ import annotations
@@ -80,6 +80,10 @@ class Condition:
     def is_clean(self) -> bool:
         """The images as they are."""
         return self.attack is None
+
+    def order(self) -> tuple[str, Fraction, str]:
+        """Sort key: clean first, then by attack, budget and goal."""
+        return self.attack or "", self.budget or Fraction(0), self.goal or ""
 
 
 CLEAN = Condition()
