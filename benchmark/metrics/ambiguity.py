@@ -29,7 +29,9 @@ def ambiguity_auroc(certain: npt.ArrayLike, folds: npt.ArrayLike, ambiguous: npt
     """
     sure, fold, unsure = np.asarray(certain, np.float64), np.asarray(folds), np.asarray(ambiguous, np.float64)
     if sure.shape != fold.shape or unsure.ndim != 2 or len(unsure) != 2:
-        raise ContractError(f"{sure.shape} certain of {fold.shape} folds, {unsure.shape} ambiguous: need [n], [n], [2, m]")
+        raise ContractError(
+            f"{sure.shape} certain of {fold.shape} folds, {unsure.shape} ambiguous: need [n], [n], [2, m]"
+        )
     reason = "no certain images" if sure.size == 0 else "no ambiguous images" if unsure.size == 0 else None
     reason = reason or non_finite(sure) or non_finite(unsure)
     if reason is not None:

@@ -1,9 +1,10 @@
-"""How strong each attack is: its gap to the worst case, what it decides alone, and whether more gradients would help."""
+"""How strong an attack is: its gap to the worst case, what it decides alone, whether more gradients would help."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -128,7 +129,7 @@ def progress(gradients: Sequence[int], episodes: Attacked, dataset: str) -> Prog
     Raises:
         ContractError: the numbers do not rise.
     """
-    if len(gradients) < 1 or any(b <= a for a, b in zip(gradients, gradients[1:], strict=False)):
+    if len(gradients) < 1 or any(b <= a for a, b in pairwise(gradients)):
         raise ContractError(f"numbers of gradients rise, got {tuple(gradients)}")
     areas = np.mean([[auroc_value(s[y], s[~y], "lost") for s in scores] for y, scores in episodes.values()], axis=0)
     half = [row for row, count in enumerate(gradients) if 2 * count <= gradients[-1]]

@@ -99,20 +99,23 @@ def breakdown_budgets(ladder: Sequence[Fraction], aurocs: npt.ArrayLike) -> Floa
     Raises:
         ContractError: the ladder does not rise, or the curves have another number of rungs.
 
-    >>> breakdown_budgets([Fraction(1, 16), Fraction(1)], [[0.9, 0.9, 0.9], [0.7, 0.4, 0.8], [0.3, 0.1, 0.6]]).tolist()
+    >>> curves = [[0.9, 0.9, 0.9], [0.75, 0.4, 0.8], [0.25, 0.1, 0.6]]
+    >>> breakdown_budgets([Fraction(1, 16), Fraction(1)], curves).tolist()
     [0.25, -inf, inf]
     """
     areas = np.asarray(aurocs, dtype=np.float64)
     rungs = np.array([float(b) for b in ladder])
     if len(areas) != len(rungs) + 1 or len(rungs) == 0 or rungs[0] <= 0 or (np.diff(rungs) <= 0).any():
-        raise ContractError(f"{len(areas)} AUROCs on {len(rungs)} rungs: need A(0) and one of each rising budget above 0")
+        raise ContractError(
+            f"{len(areas)} AUROCs on {len(rungs)} rungs: need A(0) and one of each rising budget above 0"
+        )
     broken = areas[1:] <= CHANCE
     first = broken.argmax(axis=0)
     before, after = (np.take_along_axis(areas, (first + step)[None], axis=0)[0] for step in (0, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         way = (before - CHANCE) / (before - after)
-    low, high = np.log(rungs[np.maximum(first - 1, 0)]), np.log(rungs[first])
-    found = np.where(after == CHANCE, rungs[first], np.exp(low + way * (high - low)))
+        lower = rungs[np.maximum(first - 1, 0)]
+        found = np.where(after == CHANCE, rungs[first], lower * (rungs[first] / lower) ** way)
     found = np.where((first == 0) & (after < CHANCE), -np.inf, found)
     found = np.where(broken.any(axis=0), found, np.inf)
     return np.asarray(np.where(areas[0] <= CHANCE, -np.inf, found))
@@ -121,7 +124,7 @@ def breakdown_budgets(ladder: Sequence[Fraction], aurocs: npt.ArrayLike) -> Floa
 def breakdown(ladder: Sequence[Fraction], aurocs: Sequence[float]) -> Breakdown:
     """B50 of one macro curve: A(0), then A of every rung; see `breakdown_budgets`.
 
-    >>> breakdown([Fraction(1, 16), Fraction(1)], [0.9, 0.7, 0.3])
+    >>> breakdown([Fraction(1, 16), Fraction(1)], [0.9, 0.75, 0.25])
     Breakdown(outcome='found', budget=0.25)
     """
     budget = float(breakdown_budgets(ladder, aurocs))

@@ -39,9 +39,10 @@ class CalibrationError:
 def calibration_error(labels: npt.ArrayLike, probabilities: npt.ArrayLike, key: str) -> CalibrationError:
     """ECE with its floor and interval.
 
-    The bootstrap repeats the upward bias of a sum of absolute gaps, so the interval is the basic (reflected) one:
-    2 ECE minus the replicates' quantiles, cut at 0. Where chance explains the ECE, it reaches down to 0: reflection
-    alone misses a population ECE of 0 most of the time.
+    Upper limit: the bootstrap repeats the upward bias of a sum of absolute gaps, so it is reflected, 2 ECE minus the
+    replicates' quantile. Lower limit: reflection alone misses a population ECE near 0 most of the time. By the triangle
+    inequality the ECE exceeds the population's by no more than an ECE of label noise alone, so it is the ECE minus the
+    upper end of ``by_chance``, at least 0.
 
     Args:
         labels: 0/1 [n], both present.
@@ -57,8 +58,7 @@ def calibration_error(labels: npt.ArrayLike, probabilities: npt.ArrayLike, key: 
         raise NotApplicableError(reason)
     value, chance = ece_value(positive, p), calibrated_eces(p, 1000)
     by_chance, found = percentile_interval(chance), percentile_interval(_replicates(positive, p, key))
-    low = 0.0 if value <= by_chance.high else max(0.0, 2 * value - found.high)
-    interval = Interval(low, max(value, 2 * value - found.low))
+    interval = Interval(max(0.0, value - by_chance.high), max(value, 2 * value - found.low))
     return CalibrationError(value, float(chance.mean()), by_chance, interval, float(positive.mean()), positive.size)
 
 

@@ -69,7 +69,7 @@ def deployed_quantile(draws: int, level: float) -> float:
     one exceeds the (1 - p)-quantile no more often.
 
     >>> round(deployed_quantile(1001, 0.05 / 400), 3)
-    0.443
+    0.442
     """
     if draws < 1 or not 0 < level < 1:
         raise UsageError(f"draws={draws}, level={level}: need at least one draw and 0 < level < 1")

@@ -74,7 +74,7 @@ def antitonic(aurocs: npt.ArrayLike) -> Floats:
     The noise of fresh draws can lift A at a larger budget, though the balls are nested. Equal weights, by the max-min
     formula of isotonic regression (Barlow et al. 1972), for every column (replicate) on its own.
 
-    >>> antitonic([0.9, 0.5, 0.7, 0.1]).tolist()
+    >>> antitonic([0.9, 0.5, 0.7, 0.1]).round(9).tolist()
     [0.9, 0.6, 0.6, 0.1]
     """
     curve = np.asarray(aurocs, dtype=np.float64)

@@ -57,7 +57,9 @@ def shortcut(labels: npt.ArrayLike, best: npt.ArrayLike, trivial: Mapping[str, n
     if not trivial:
         raise ContractError("no trivial statistic is given to compare with")
     positive, detector = as_labels(labels), np.asarray(best, dtype=np.float64)
-    signed = [(n, up, (1 if up else -1) * np.asarray(v, np.float64)) for n, v in trivial.items() for up in (True, False)]
+    signed = [
+        (n, up, (1 if up else -1) * np.asarray(v, np.float64)) for n, v in trivial.items() for up in (True, False)
+    ]
     scores = np.stack([detector, *(values for *_, values in signed)])
     replicates = auroc_replicates(positive, scores, resample_counts(positive, key))
     area = _auroc(positive, detector)
