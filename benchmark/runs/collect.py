@@ -55,7 +55,7 @@ def slug_of(detector: str) -> str:
     """Folder name of a detector's local results; two names never share one, whatever their case and punctuation.
 
     >>> slug_of("patchcore@gabor"), slug_of("My_Det")
-    ('patchcore-gabor', 'my-det-2f26ee92')
+    ('patchcore-gabor', 'my-det-7ebbd20e')
     """
     if _PLAIN.fullmatch(detector) and detector not in _TAKEN:
         return detector.replace("@", "-")
