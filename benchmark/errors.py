@@ -18,8 +18,55 @@ import difflib
 from collections.abc import Iterable
 
 
+def shown(text: object) -> str:
+    r"""Text that can be printed and stored: bytes that are not UTF-8 and control characters become escapes.
+
+    >>> shown("pr\udcfcfteil\x1b.png")
+    'pr\\xfcfteil\\x1b.png'
+    """
+    plain = str(text).encode("utf-8", "surrogateescape" if _is_file_name(str(text)) else "backslashreplace")
+    whole = plain.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() or c.isspace() else c.encode("unicode_escape").decode() for c in whole)
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether its lone surrogates, if any, stand for undecodable bytes, as in names that the system gave."""
+    return all("\udc80" <= c <= "\udcff" for c in text if "\ud800" <= c <= "\udfff")
+
+
 class TrustADError(Exception):
     """Base of all deliberate errors. The message is one line: what was given, what is allowed, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C; a KeyboardInterrupt that a plug-in raises itself is a fault of the plug-in."""
+
+
+class Terminated(SystemExit):
+    """A signal asked the process to end; a SystemExit that a plug-in raises itself is a fault of the plug-in."""
+
+
+def told(error: BaseException, limit: int = 500) -> str:
+    r"""An error in one line of at most ``limit`` characters, cut between words.
+
+    >>> told(ValueError("no  such\nthing")), told(ValueError("one two three"), 20)
+    ('ValueError: no such thing', 'ValueError: one ...')
+    """
+    try:
+        words = " ".join(shown(error).split())
+    except Exception:  # a plug-in's own exception may not even print
+        words = ""
+    known = isinstance(error, TrustADError)
+    text = words if known else f"{type(error).__name__}: {words}" if words else type(error).__name__
+    limit = 1900 if known else limit
+    if len(text) <= limit:
+        return text
+    kept = text[: limit - 3]
+    space = kept.rfind(" ") + 1
+    return f"{kept[:space] if space > limit // 2 else kept}..."
 
 
 class UsageError(TrustADError):

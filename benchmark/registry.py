@@ -8,14 +8,16 @@ Listing imports nothing heavy.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from benchmark.errors import NameClashError, UnknownNameError, UsageError
+from benchmark.errors import NameClashError, Terminated, UnknownNameError, UsageError, told
 
 T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
 
 
 class Registry(Generic[T]):
@@ -33,21 +35,31 @@ class Registry(Generic[T]):
         self._builtins = dict(builtins)
 
     @cached_property
-    def targets(self) -> Mapping[str, str]:
-        """Every name -> ``"module:attribute"``.
-
-        Raises:
-            NameClashError: If two different targets claim one name.
-        """
-        claimed = dict(self._builtins)
-        for point in entry_points(group=self.group) if self.group else ():
-            if claimed.get(point.name, point.value) != point.value:
-                raise NameClashError(
-                    f"{self.kind} {point.name!r} is claimed by {claimed[point.name]} and by {point.value}; "
+    def _claims(self) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Every name -> target, ours before others'; and what is wrong with entry points, by name."""
+        claimed, faults = dict(self._builtins), dict[str, str]()
+        try:
+            points = list(entry_points(group=self.group)) if self.group else []
+        except Exception as error:  # metadata of some installed package that cannot be read
+            return claimed, {"entry points": f"cannot be read ({told(error)})"}
+        for point in points:
+            if not _NAME.fullmatch(point.name):
+                faults[point.name] = f"in group {self.group}: a name has letters, digits, and _ . - between them"
+            elif claimed.setdefault(point.name, point.value) != point.value:
+                faults[point.name] = (
+                    f"is claimed by {claimed[point.name]} and by {point.value}; "
                     f"uninstall one of the packages or rename its entry point in group {self.group}"
                 )
-            claimed[point.name] = point.value
-        return claimed
+        return claimed, faults
+
+    @cached_property
+    def targets(self) -> Mapping[str, str]:
+        """Every name -> ``"module:attribute"``."""
+        return self._claims[0]
+
+    def faults(self) -> Mapping[str, str]:
+        """What is wrong with the entry points of third parties, by name; all other names can be used."""
+        return self._claims[1]
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
@@ -59,15 +71,26 @@ class Registry(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def check(self, name: str) -> None:
+        """Refuse a name that `get` would not know; nothing is imported.
+
+        Raises:
+            UnknownNameError, NameClashError: As `get`.
+        """
+        if name in self.faults():
+            raise NameClashError(f"{self.kind} {name!r} {self.faults()[name]}")
+        if name not in self.targets:
+            raise UnknownNameError(self.kind, name, self.targets, f"List them with `trustad list {self.kind}s`.")
+
     def get(self, name: str) -> T:
         """Import and return the object behind a name.
 
         Raises:
             UnknownNameError: With the closest names and how to list all.
             UsageError: If a third party's target cannot be imported.
+            NameClashError: If two different targets claim the name.
         """
-        if name not in self.targets:
-            raise UnknownNameError(self.kind, name, self.targets, f"List them with `trustad list {self.kind}s`.")
+        self.check(name)
         return cast(T, load_attribute(self.targets[name]))
 
 
@@ -75,15 +98,17 @@ def load_attribute(target: str) -> Any:
     """Import ``"module:attribute"``.
 
     Raises:
-        UsageError: If the text has another form, or the module or the attribute is missing.
+        UsageError: If the text has another form, or the module cannot be imported or lacks the attribute.
     """
     module, _, attribute = target.partition(":")
     if not module or not attribute:
         raise UsageError(f"{target!r} is not of the form MODULE:ATTRIBUTE")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"cannot load {target}: {error}") from error
+    except Terminated:
+        raise
+    except (Exception, SystemExit) as error:  # a third party's module may raise anything
+        raise UsageError(f"cannot load {target}: {told(error)}") from error
 
 
 DETECTORS: Registry[Any] = Registry(

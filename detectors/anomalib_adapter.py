@@ -60,7 +60,7 @@ class AnomalibModel(Detector):
         if not backbone:
             raise UsageError("name the anomalib model: `anomalib@MODEL`, e.g. anomalib@stfpm")
         self.model, self.options = backbone, dict(options or {})
-        self.config = {"backbone": backbone, "options": self.options}
+        self.config = {"backbone": backbone, **{f"options.{name}": value for name, value in self.options.items()}}
         self._get_model = _anomalib_get_model()
 
     @staticmethod

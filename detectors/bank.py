@@ -25,24 +25,27 @@ class FeatureCache:
     def __init__(self, limit: int = CACHE_BYTES) -> None:
         self.limit = limit
         self.used = 0
-        self._entries: OrderedDict[tuple[str, str], Features] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], tuple[Features, tuple[int, ...]]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def features(self, extractor: Extractor, image: Tensor) -> Features:
-        """Features (batch of one, no gradient) of a uint8 [3, H, W] image."""
+        """Features (batch of one, no gradient) of a uint8 [3, H, W] image; made anew where somebody wrote into them."""
         computed = f"{extractor.id}@{getattr(extractor, 'device', '')} {torch.get_float32_matmul_precision()}"
         key = (computed, _digest(image))
         if key in self._entries:
             self._entries.move_to_end(key)
-            return self._entries[key]
+            features, writes = self._entries[key]
+            if features.writes == writes:
+                return features
+            self.used -= _size(self._entries.pop(key)[0])
         with torch.no_grad():
             features = extractor(image[None].float() / 255)
-        self._entries[key] = features
+        self._entries[key] = features, features.writes
         self.used += _size(features)
         while self.used > self.limit and len(self._entries) > 1:
-            self.used -= _size(self._entries.popitem(last=False)[1])
+            self.used -= _size(self._entries.popitem(last=False)[1][0])
         return features
 
 

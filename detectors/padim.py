@@ -53,10 +53,12 @@ def shrinkage(centred: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FittedPaDiM(Head):
-    """Gaussians of P positions as mean [P, D], whitened factor [P, k, D] and ridge [P]: covariance = ridge I + low
-    rank."""
+    """Gaussians of the P = h w positions of a grid (h, w) as mean [P, D], whitened factor [P, k, D] and ridge [P]:
+    covariance = ridge I + low rank.
+    """
 
     extractor: Extractor
+    grid: tuple[int, int]
     channels: Tensor
     mean: Tensor
     factor: Tensor
@@ -70,10 +72,9 @@ class FittedPaDiM(Head):
             NotApplicableError: If the image has another grid than the references.
         """
         batch, height, width = features.maps[0].shape[:3]
-        if height * width != len(self.mean):
-            raise NotApplicableError(
-                f"PaDiM needs images of the references' size: {len(self.mean)} positions there, {height}x{width} here"
-            )
+        if (height, width) != self.grid:
+            there = "x".join(map(str, self.grid))
+            raise NotApplicableError(f"PaDiM needs images of the references' size: grid {there}, here {height}x{width}")
         offset = position_features(features, self.channels) - self.mean  # [B, P, D]
         inside = torch.einsum("pkd,bpd->bpk", self.factor, offset)
         squared = (offset.square().sum(-1) - inside.square().sum(-1)) / self.ridge
@@ -126,4 +127,6 @@ class PaDiM(Detector):
         low_rank = centred * ((1 - intensity) / count).sqrt()[:, None, None]
         inner = ridge[:, None, None] * torch.eye(count).to(ridge) + low_rank @ low_rank.mT
         factor = torch.linalg.solve_triangular(torch.linalg.cholesky(inner), low_rank, upper=False)
-        return FittedPaDiM(self.extractor, channels, mean.float(), factor.float().contiguous(), ridge.float())
+        _, height, width, _ = features[0].maps[0].shape
+        tensors = (channels, mean.float(), factor.float().contiguous(), ridge.float())
+        return FittedPaDiM(self.extractor, (height, width), *tensors)

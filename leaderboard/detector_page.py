@@ -91,8 +91,8 @@ def _headline(result: RunResult, shots: int, corruptions: CorruptionTable) -> tu
         ("Robust score R", cell_of(robust), "r"),
         ("Clean AUROC", cell_of(result.scored.find("auroc", shots=shots)), "clean"),
         (
-            "A(2/255), worst case",
-            cell_of(result.scored.find("auroc_robust", shots=shots, budget="2/255", **worst)),
+            "A(2), worst case",
+            cell_of(result.scored.find("auroc_robust", shots=shots, budget="2", **worst)),
             "a",
         ),
         ("ECE raw", cell_of(result.scored.find("ece_minmax", shots=shots)), "ece_raw"),

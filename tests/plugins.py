@@ -16,6 +16,7 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Installs the package for one test; registries look their entry points up again."""
     monkeypatch.syspath_prepend(str(PACKAGE))
     for registry in (ATTACKS, DATASETS, DETECTORS):
-        monkeypatch.delitem(vars(registry), "targets", raising=False)
-        monkeypatch.setitem(vars(registry), "targets", type(registry).targets.func(registry))
+        claims = type(registry)._claims.func(registry)
+        monkeypatch.setitem(vars(registry), "_claims", claims)
+        monkeypatch.setitem(vars(registry), "targets", claims[0])
     return PACKAGE

@@ -15,9 +15,10 @@ from attacks.universal import apply_universal, fit_universal
 from benchmark.errors import ContractError, NotApplicableError, UsageError
 from benchmark.execution.perturb import perturb, perturb_continuous
 from benchmark.execution.poisoning import PoisonedSupport
+from benchmark.execution.smoothing import smooth_scores
 from benchmark.execution.target import BoundTarget
 from benchmark.registry import ATTACKS
-from benchmark.scoring.certificates import certified_auroc, quantile_bounds, smooth_scores
+from benchmark.statistics.certificates import certified_auroc, quantile_bounds
 from benchmark.types.attack import AttackBatch, Norm
 from benchmark.types.detector import FittedDetector, Prediction
 from tests.toy_detectors import (

@@ -34,7 +34,7 @@ def test_third_party_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("plugin")
 def test_a_name_claimed_twice_is_an_error() -> None:
     with pytest.raises(NameClashError, match=r"stripes.*mine:Stripes.*trustad_example"):
-        Registry("dataset", {"stripes": "mine:Stripes"}, "trustad.datasets").names()
+        Registry("dataset", {"stripes": "mine:Stripes"}, "trustad.datasets").get("stripes")
 
 
 def test_without_the_package_the_name_is_unknown() -> None:

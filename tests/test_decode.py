@@ -92,7 +92,7 @@ def test_mask_modes(mode: str, tmp_path: Path) -> None:
     image = Image.fromarray(mask)
     if mode == "P":
         image = Image.frombytes("P", (30, 20), mask.tobytes())
-        image.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white: only the index tells
+        image.putpalette([0] * 6)  # no colour: only the index tells
     image.convert(mode).save(tmp_path / "m.png")
     assert np.array_equal(read_mask(tmp_path / "m.png"), mask > 0)
 

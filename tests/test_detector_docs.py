@@ -47,7 +47,7 @@ def test_listing_detectors_and_weights_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.fixture(params=["README.md", "docs/add-a-detector.md"])
+@pytest.fixture(params=["docs/add-a-detector.md"])
 def example(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
     (source,) = re.findall(r"```python\n(.*?)```", (ROOT / request.param).read_text(), flags=re.S)
     assert len(source.splitlines()) <= 40

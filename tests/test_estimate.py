@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from benchmark.execution.runner import run_job
 from benchmark.planning.jobs import DetectorSpec
 from benchmark.planning.planner import Plan, Selection
 from benchmark.planning.workbench import Workbench
-from benchmark.runs.estimate import Pace, estimate, measure, work_of
+from benchmark.runs.estimate import Pace, _Noise, _shape, estimate, measure, work_of
 from benchmark.runs.session import plan_run
 from benchmark.tracks import Probe, Tier, Track, load_track
 from benchmark.types import Features
@@ -31,7 +33,7 @@ def track(*probes: Probe) -> Track:
     """One category, two support sets, every kind of attack."""
     tiers = (
         Tier(name="clean", shots=(1, 2), seeds=(0,)),
-        Tier(name="cheap", shots=(1, 2), seeds=(0,), attacks=ATTACKS, budgets=(2,)),
+        Tier(name="cheap", shots=(1, 2), seeds=(0,), attacks=ATTACKS, budgets=(Fraction(2),)),
     )
     return load_track("embedded").model_copy(update={"tiers": tiers, "probes": probes, "chunk_size": 3})
 
@@ -177,3 +179,16 @@ def test_a_dry_run_writes_nothing_and_counts_what_is_done(
     assert (after["missing"], after["done"], after["estimate"]["forward"]) == (0, before["missing"], 0)
     assert _run([*words, "--dry-run"], debug=True) == 0
     assert "at most 0 images forward and 0 backward" in capsys.readouterr().out
+
+
+def test_the_calibration_batch_has_the_plans_largest_shape_and_times_the_mean_of_its_pixels(tmp_path: Path) -> None:
+    """Conveyor strips of 8:1 take eight times the memory and the time of squares."""
+    selection = Selection(detectors=("knn@gabor",), categories=("nut",), limit=2, attacks=("sign_noise",))
+    plan = plan_run(load_track("demo"), selection, tmp_path)[0]
+    (job,) = plan.jobs
+    assert _shape(plan) == ((112, 112), 1.0)
+    strips = tuple(replace(s, width=8 * s.width) if place % 2 else s for place, s in enumerate(job.query))
+    assert len(strips) == 4
+    shape, share = _shape(replace(plan, jobs=(replace(job, query=strips),)))
+    assert (shape, share) == ((112, 896), (2 + 2 / 8) / 4)
+    assert _Noise(2, shape).images()[0].shape == (3, 112, 896)

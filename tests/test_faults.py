@@ -99,7 +99,7 @@ def test_a_raising_detector_loses_its_category_and_nothing_else(
     assert done == {("plenty", "nut"), ("plenty", "weave"), ("breaks_on_nut", "weave")}
     logs = [path.read_text() for path in (tmp_path / "logs").iterdir()]
     assert any("Traceback" in text and "faulty_detectors.py" in text for text in logs)
-    result = json.loads((tmp_path / "breaks-on-nut" / "results" / "demo-v1__procedural.json").read_text())
+    result = json.loads((tmp_path / "breaks_on_nut" / "results" / "demo-v1__procedural.json").read_text())
     assert not result["track"]["complete"]
     assert {f["category"] for f in result["failures"] if f["kind"] == "failed"} == {"nut"}
     assert not json.loads((tmp_path / "plenty" / "results" / "demo-v1__procedural.json").read_text())["failures"]

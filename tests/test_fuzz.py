@@ -9,7 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmark.results.submission import load_submission
-from fuzzing import TARGETS, attempt, submission
+from fuzzing import TARGETS as FILES
+from fuzzing import attempt, submission
+from fuzzing_plugins import TARGETS as PLUGINS
+
+TARGETS = FILES | PLUGINS
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -109,6 +109,8 @@ def test_registered_image_metrics_stay_within_their_bounds(data: tuple[np.ndarra
         "priors": (np.tile(labels, 200), np.tile(values, 200), 0.4),
         "selective": (labels, values),
         "entropies": (values, values[::-1], labels),
+        "ambiguity": (values, labels, np.stack([values, values[::-1]])),
+        "expert": (values[::-1], values),
         "sets": (labels, sets),
         "p_values": (labels, values, 0.2),
     }

@@ -32,13 +32,34 @@ def test_an_unknown_name_suggests_the_closest() -> None:
 
 def test_two_claims_to_one_name_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.registry.entry_points", lambda group: [Point("a", "other:thing")])
+    registry: Registry[object] = Registry("detector", {"a": "ours:thing", "join": "os.path:join"}, "group")
     with pytest.raises(NameClashError, match="claimed by ours:thing and by other:thing"):
-        Registry("detector", {"a": "ours:thing"}, "group").names()
+        registry.get("a")
+    assert registry.names() == ("a", "join")
+    assert callable(registry.get("join"))
 
 
 def test_the_same_claim_twice_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.registry.entry_points", lambda group: [Point("a", "ours:thing")])
     assert Registry("detector", {"a": "ours:thing"}, "group").names() == ("a",)
+
+
+def test_names_that_no_command_can_give_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [Point(name, "other:thing") for name in ("fine-1.2", "a@b", "a b", "", "../x", "x:")]
+    monkeypatch.setattr("benchmark.registry.entry_points", lambda group: points)
+    registry: Registry[object] = Registry("detector", {"a": "ours:thing"}, "group")
+    assert registry.names() == ("a", "fine-1.2")
+    assert registry.faults().keys() == {"a@b", "a b", "", "../x", "x:"}
+
+
+def test_metadata_that_cannot_be_read_takes_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(group: str) -> list[Point]:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr("benchmark.registry.entry_points", broken)
+    registry: Registry[object] = Registry("detector", {"a": "ours:thing"}, "group")
+    assert registry.names() == ("a",)
+    assert "UnicodeDecodeError" in registry.faults()["entry points"]
 
 
 @pytest.mark.parametrize("target", ["no_colon", "module:", ":attribute", "no_such_module:x", "os:no_such_attribute"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_alone_or_together_a_detector_gets_the_same_scores(first: tuple[Path, Su
     shared = {c.address: c for c in map(CellStore(first[0]).load, CellStore(first[0]).addresses()) if c}
     for detector in SELECTION.detectors:
         for attack in ("fgsm_head", "sign_noise", "pgd_score_10"):
-            run(tmp_path, replace(SELECTION, detectors=(detector,), attacks=(attack,), budgets=(2,)))
+            run(tmp_path, replace(SELECTION, detectors=(detector,), attacks=(attack,), budgets=(Fraction(2),)))
     alone = CellStore(tmp_path)
     compared = 0
     for address in alone.addresses():
@@ -122,7 +123,9 @@ def test_alone_or_together_a_detector_gets_the_same_scores(first: tuple[Path, Su
 
 
 def test_transfer_runs_where_its_source_is_not_evaluated(tmp_path: Path) -> None:
-    selection = Selection(("knn@gabor",), ("digits",), ("0",), (4,), attacks=("transfer_10",), budgets=(2,), limit=2)
+    selection = Selection(
+        ("knn@gabor",), ("digits",), ("0",), (4,), attacks=("transfer_10",), budgets=(Fraction(2),), limit=2
+    )
     summary = run(tmp_path / "alone", selection, load_track("embedded"))
     together = replace(selection, detectors=("knn@gabor", "anomalydino"))
     assert (summary.done, summary.failed) == (2, 0)
@@ -138,7 +141,7 @@ def test_transfer_runs_where_its_source_is_not_evaluated(tmp_path: Path) -> None
 
 def test_every_registered_detector_runs_in_the_embedded_track(tmp_path: Path) -> None:
     names = tuple(name for name in DETECTORS if name != "anomalib" and ":" not in name)
-    selection = Selection(names, ("digits",), ("0",), (4,), attacks=("pgd_score_10",), budgets=(2,), limit=1)
+    selection = Selection(names, ("digits",), ("0",), (4,), attacks=("pgd_score_10",), budgets=(Fraction(2),), limit=1)
     summary = run(tmp_path, selection, load_track("embedded"))
     assert summary.failed == 0, summary.failures
     assert len(summary.results) == len(names)

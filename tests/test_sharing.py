@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def track(detectors: Sequence[str], *tiers: Tier) -> Track:
         chunk_size=3,
         backbone="seeded:embedded",
         ranked_shots=shots[0],
-        ranked_budgets=(2,),
+        ranked_budgets=(Fraction(2),),
         detectors=tuple(detectors),
         datasets=(TrackDataset(name="procedural", categories=("weave",), limit=LIMIT),),
         tiers=(Tier(name="clean", shots=shots, seeds=seeds), *tiers),
@@ -192,8 +193,8 @@ def few_anomalies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", DETECTOR_NAMES)
 def test_every_detector_scores_as_if_alone(name: str, tmp_path: Path) -> None:
-    nested = Tier(name="nested", shots=(1, 2), seeds=(0,), attacks=("fgsm_head", "sign_noise"), budgets=(2,))
-    steps = Tier(name="steps", shots=(1,), seeds=(0,), attacks=("pgd_score_10",), budgets=(2,))
+    nested = Tier(name="nested", shots=(1, 2), seeds=(0,), attacks=("fgsm_head", "sign_noise"), budgets=(Fraction(2),))
+    steps = Tier(name="steps", shots=(1,), seeds=(0,), attacks=("pgd_score_10",), budgets=(Fraction(2),))
     few_shot = DETECTORS.get(name).card.few_shot
     failures = compare(track([name] if name == "knn" else [name, "knn"], nested, steps), tmp_path)
     assert {cell.detector.name for f in failures for cell in f.cells} <= (set() if few_shot else {name})
@@ -209,7 +210,7 @@ def test_every_attack_gives_the_scores_of_a_run_alone(
     for rounds, few in (("steps", 4), ("queries", 20)):  # the same loop, fewer rounds
         if getattr(build_attack(name), rounds, 0) > few:
             monkeypatch.setattr(type(build_attack(name)), rounds, few)
-    tier = Tier(name="all", shots=(1,), seeds=(0,), attacks=(name,), budgets=(2, 8))
+    tier = Tier(name="all", shots=(1,), seeds=(0,), attacks=(name,), budgets=(Fraction(2), Fraction(8)))
     alone = build_attack(name).card.knowledge in ("white_box", "black_box")
     failures = compare(track(["padim"] if alone else ["knn", "padim"], tier), tmp_path)
     assert {f.reason for f in failures if not f.not_applicable} == set()

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from benchmark.cli.options import use_working_folder
+
 
 def check(
     target: str,
@@ -26,6 +28,7 @@ def check(
     as_json
         Print the results as JSON.
     """
+    use_working_folder()
     from benchmark.conformance import check_detector
     from benchmark.storage.jsonio import pretty_json
 

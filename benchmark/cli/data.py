@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from benchmark.cli.listing import rows_of
 from benchmark.cli.progress import reporter
 from benchmark.errors import DataError, UsageError
 from benchmark.registry import DATASETS
@@ -29,7 +30,7 @@ Categories = Annotated[
 @app.command(name="list")
 def list_(*, root: Root = None, json: Json = False) -> None:
     """Every data set: categories, licence, page and, with --root, whether it is there."""
-    rows = [_listed(name, root) for name in DATASETS]
+    rows = rows_of(DATASETS, lambda name: _listed(name, root))
     if json:
         _print_json(rows)
     else:
@@ -88,11 +89,12 @@ def verify(name: str, /, *, root: Root = None, category: Categories = None, json
 
 @app.command
 def audit(name: str, /, *, root: Root = None, category: Categories = None, json: Json = False) -> int:
-    """AUROC of trivial statistics per category. Exit status 1 when one of them separates the classes."""
+    """AUROC of trivial statistics per category. Exit status 1 when one separates the classes, or files are damaged."""
     from benchmark.data.shortcuts import audit as audit_dataset
 
     dataset: Dataset = DATASETS.get(name)(root)
-    audits = audit_dataset(dataset, dataset.index(category))
+    manifest = dataset.index(category)
+    audits = audit_dataset(dataset, manifest)
     if json:
         _print_json([{**asdict(row), "warning": row.warning} for row in audits])
     else:
@@ -101,7 +103,8 @@ def audit(name: str, /, *, root: Root = None, category: Categories = None, json:
         for line in (row.warning or row.reason for row in audits):
             if line:
                 print(line)
-    return int(any(row.warning for row in audits))
+    broken = {problem.category for problem in manifest.problems}
+    return int(any(row.warning or row.category in broken for row in audits))
 
 
 @app.command

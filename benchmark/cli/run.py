@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from benchmark.cli.options import resolve_device, stopping_in_order, use_weights_dir
-from benchmark.errors import UsageError
+from benchmark.cli.options import (
+    resolve_device,
+    stdout_kept,
+    stopping_in_order,
+    use_weights_dir,
+    use_working_folder,
+)
+from benchmark.errors import UsageError, shown
 from benchmark.types.condition import budget_text, parse_budget
 from benchmark.types.precision import Precision
 
 if TYPE_CHECKING:
     from benchmark.planning.planner import Plan, Selection
+    from benchmark.results.schema import RunResult
     from benchmark.runs.session import Summary
 
 Names = Annotated[list[str], Parameter(negative="")]
@@ -38,6 +45,7 @@ def run(
     limit: int | None = None,
     data_root: Path | None = None,
     backbone: str | None = None,
+    option: Names | None = None,
     weights_dir: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     precision: Precision = "float32",
@@ -55,7 +63,7 @@ def run(
     track
         Fixed grid to run; see `trustad list tracks`.
     detector
-        NAME or NAME@BACKBONE, repeatable; default: the track's detectors.
+        NAME, NAME@BACKBONE or MODULE:ATTRIBUTE[@BACKBONE], repeatable; default: the track's detectors.
     dataset
         Data set of the track, repeatable; default: all.
     category
@@ -74,6 +82,8 @@ def run(
         Folder that holds the data sets.
     backbone
         Backbone instead of the track's default.
+    option
+        DETECTOR.NAME=VALUE, such as anomalydino.mask_form=grid; repeatable.
     weights_dir
         Folder that holds downloaded weights.
     device
@@ -94,10 +104,8 @@ def run(
         Print the summary as JSON on stdout.
     """
     use_weights_dir(weights_dir)
-    from benchmark.cli.progress import reporter
-    from benchmark.planning.planner import Selection
-    from benchmark.runs.eventlog import event_log
-    from benchmark.runs.session import run_track
+    use_working_folder()
+    from benchmark.planning.planner import Selection, check_selection
     from benchmark.tracks import load_track
 
     grid = load_track(track)
@@ -117,29 +125,38 @@ def run(
         limit=limit,
         backbone=backbone,
         data_root=data_root,
-        device=resolve_device(device),
+        options=_options(option),
         precision=precision,
     )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: give a whole number of at least 1")
+    check_selection(grid, selection)  # wrong names and folders are told before torch is imported
+    selection = replace(selection, device=resolve_device(device))
     if dry_run:
         return _dry_run(track, selection, folder, as_json=json_summary)
-    with reporter(progress) as report, event_log(log) as events, stopping_in_order():
+    from benchmark.cli.progress import reporter
+    from benchmark.runs.eventlog import event_log
+    from benchmark.runs.session import run_track
+
+    with stdout_kept(), reporter(progress) as report, event_log(log) as events, stopping_in_order():
         summary = run_track(grid, selection, folder, executor_name=executor, progress=report, log=events)
     if json_summary:
-        print(json.dumps(summary.figures()))
+        results = [str(entry.path) for entry in summary.results]
+        gaps = [asdict(gap) for gap in summary.gaps]
+        print(json.dumps(summary.figures() | {"results": results, "gaps": gaps, "replaced": summary.replaced}))
     else:
         _print_summary(summary)
-    return 1 if summary.failed or any(f.kind == "failed" for r in summary.results for f in r.result.failures) else 0
+    return 0 if summary.complete else 1
 
 
 def _print_summary(summary: Summary) -> None:
     figures = summary.figures()
     for entry in summary.results:
         print(_result_line(entry.result), f"-> {entry.path}")
-        for failure in entry.result.failures:
-            if failure.kind == "failed":
-                print(f"  not run: {failure.category}: {failure.reason}", file=sys.stderr)
+    for line in (*(f"replaced {words}" for words in summary.replaced), *(gap.line() for gap in summary.gaps)):
+        print(f"  {shown(line)}", file=sys.stderr)
+    if not summary.results:
+        print("no result was written", file=sys.stderr)
     print(
         f"{summary.done} cells computed, {summary.skipped} already there, {summary.failed} failed"
         + (f", {summary.corrupt} damaged and redone" if summary.corrupt else "")
@@ -149,16 +166,21 @@ def _print_summary(summary: Summary) -> None:
     )
 
 
-def _result_line(result: object) -> str:
-    from benchmark.results.schema import RunResult
-
-    assert isinstance(result, RunResult)
+def _result_line(result: RunResult) -> str:
     shots = sorted({v.shots for v in result.scored.values})
     best = shots[-1]
     clean = result.scored.find("auroc", shots=best)
     robust = next((v for v in result.scored.values if v.metric == "robust_score"), None)
-    figures = [f"{best}-shot AUROC {_figure(clean)}", f"R {_figure(robust)}"]
+    white = any(attack.knowledge == "white_box" for attack in result.attacks)
+    figures = [f"{best}-shot AUROC {_figure(clean)}", f"R {_figure(robust)}" if white else "R - (no white-box attack)"]
+    figures += (
+        [result.validity.badge, "; ".join(("not ranked", *result.track.restrictions))] if _unranked(result) else []
+    )
     return f"{result.detector.name:28s} {result.dataset.name:12s} {'  '.join(figures)}"
+
+
+def _unranked(result: RunResult) -> bool:
+    return not result.track.complete or result.validity.badge == "red"
 
 
 def _figure(value: object) -> str:
@@ -218,6 +240,27 @@ def _integers(option: str, text: str, allowed: set[int]) -> tuple[int, ...]:
         raise UsageError(f"{option} {text}: give whole numbers separated by commas, such as 1,4") from None
     _check(option, map(str, values), {str(n) for n in allowed})
     return values
+
+
+def _options(given: Sequence[str] | None) -> tuple[tuple[str, str, object], ...]:
+    """Options of detectors; values are JSON where they can be read as such, texts otherwise."""
+    found: dict[tuple[str, str], object] = {}
+    for text in given or ():
+        place, equals, value = text.partition("=")
+        detector, dot, name = place.rpartition(".")
+        if not (equals and dot and detector and name):
+            raise UsageError(f"--option {text}: write DETECTOR.NAME=VALUE, such as anomalydino.mask_form=grid")
+        if (detector, name) in found:
+            raise UsageError(f"--option {text}: {place} is given twice")
+        try:
+            found[detector, name] = _hashable(json.loads(value))
+        except ValueError:
+            found[detector, name] = value
+    return tuple((*place, value) for place, value in sorted(found.items()))
+
+
+def _hashable(value: object) -> object:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _members(option: str, chosen: Sequence[str] | None, allowed: set[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,11 +65,13 @@ def submit(
     update
         Replace the results of an existing submission; its submission.toml stays.
     """
-    from benchmark.runs.submit import TODO, About, make_submission
+    from benchmark.runs.submit import TODO, About, make_submission, partial
 
     about = About(name, tuple(author or ()), paper, paper_url, code_url, code_commit, licence)
     target = make_submission(run, slug, submissions, about, detector=detector, code=code, update=update)
     print(target)
+    for line in partial(target):
+        print(f"partial: {line}", file=sys.stderr)
     if TODO in (target / "submission.toml").read_text("utf-8"):
         print(f"fill in the lines marked {TODO} in {target / 'submission.toml'}")
     print(f"next: trustad verify {target}")

@@ -13,8 +13,8 @@ from benchmark.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RECIPE = 1
-"""Version of the pixel recipe; bumped whenever `canonicalise` or `canonical_mask` would give other bits."""
+RECIPE = 2
+"""Version of the pixel recipe; bumped whenever reading, `canonicalise` or `canonical_mask` would give other bits."""
 
 
 def canonical_shape(height: int, width: int, edge: int) -> tuple[int, int]:

@@ -102,7 +102,10 @@ class DatasetSupport(Support):
         self._views = {} if views is None else views
 
     def views(self, angles: Sequence[float] = (0.0,)) -> list[list[Tensor]]:
-        """One list per sample with one canonical uint8 [3, h, w] tensor per angle (degrees, counter-clockwise)."""
+        """One list per sample with one canonical uint8 [3, h, w] tensor per angle (degrees, counter-clockwise).
+
+        Copies: supports that overlap share the views, and a detector may write into what it gets.
+        """
         return [self._of(sample, angles) for sample in self.samples]
 
     def _of(self, sample: Sample, angles: Sequence[float]) -> list[Tensor]:
@@ -111,7 +114,7 @@ class DatasetSupport(Support):
             original = self._dataset.image(sample)
             for angle in missing:
                 self._views[sample.id, angle] = as_tensor(canonicalise(rotate(original, angle), self._edge))
-        return [self._views[sample.id, angle] for angle in angles]
+        return [self._views[sample.id, angle].clone() for angle in angles]
 
 
 def query_image(dataset: Dataset, sample: Sample, edge: int) -> Tensor:

@@ -76,9 +76,23 @@ def _decode(dataset: Dataset, sample: Sample) -> _Decoded:
     pixels = digest_bytes(repr(image.shape).encode() + image.tobytes())
     try:
         mask = dataset.mask(sample) if sample.label else None
+        doubt = _doubt(dataset, sample)
     except DataError as error:
-        return _Decoded(sample, pixels, False, _problem(sample.category, sample.masks[0], error))
-    return _Decoded(sample, pixels, mask is not None and not mask.any(), None)
+        place = sample.masks[0] if sample.masks else sample.path or sample.id
+        return _Decoded(sample, pixels, False, _problem(sample.category, place, error))
+    return _Decoded(sample, pixels, mask is not None and not mask.any(), doubt)
+
+
+def _doubt(dataset: Dataset, sample: Sample) -> Problem | None:
+    """A mask file that can be read in two ways."""
+    if not isinstance(dataset, FileDataset) or dataset.root is None:
+        return None
+    from benchmark.datasets.decode import palette_doubt
+
+    for path in sample.masks:
+        if what := palette_doubt(dataset.root / path):
+            return Problem(sample.category, path, what)
+    return None
 
 
 def _problem(category: str, path: str, error: DataError) -> Problem:

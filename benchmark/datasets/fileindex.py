@@ -11,15 +11,19 @@ from pathlib import Path
 from benchmark.errors import DataError, ResultError
 from benchmark.storage.jsonio import digest_bytes, digest_file, load_checked, save_checked
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """What one image or mask file is: ``problem`` is empty for a file with a readable header."""
+    """What one image or mask file is: ``problem`` is empty for a file with a readable header.
+
+    ``ctime_ns`` moves with every change of content, also where a program sets the old modification time again.
+    """
 
     bytes: int
     mtime_ns: int
+    ctime_ns: int
     sha256: str
     width: int
     height: int
@@ -27,14 +31,14 @@ class FileFact:
 
 
 def file_facts(root: Path, paths: Iterable[str], cache: Path) -> dict[str, FileFact]:
-    """Hash files and read their headers; unchanged files (size and modification time) come from the cache.
+    """Hash files and read their headers; files of the same size and times of change come from the cache.
 
     Args:
         root: Folder that the paths are relative to.
         paths: POSIX paths.
         cache: Folder for the remembered facts; one file per root.
     """
-    store = cache / f"{digest_bytes(str(root.resolve()).encode())[:32]}.json"
+    store = cache / f"{digest_bytes(os.fsencode(root.resolve()))[:32]}.json"
     known = _load(store)
     wanted = sorted(set(paths))
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
@@ -51,17 +55,21 @@ def _fact(path: Path, known: FileFact | None) -> FileFact:
 
     try:
         status = path.stat()
-        if known and (known.bytes, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        if known and _stamp(status) == (known.bytes, known.mtime_ns, known.ctime_ns):
             return known
         sha256 = digest_file(path)
     except OSError as error:
-        return FileFact(0, 0, "", 0, 0, f"cannot be read ({error.strerror})")
+        return FileFact(0, 0, 0, "", 0, 0, f"cannot be read ({error.strerror})")
     try:
         width, height = image_size(path)
     except DataError as error:
         problem = str(error).removeprefix(f"{path}: ")
-        return FileFact(status.st_size, status.st_mtime_ns, sha256, 0, 0, problem)
-    return FileFact(status.st_size, status.st_mtime_ns, sha256, width, height, "")
+        return FileFact(*_stamp(status), sha256, 0, 0, problem)
+    return FileFact(*_stamp(status), sha256, width, height, "")
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _load(store: Path) -> dict[str, FileFact]:

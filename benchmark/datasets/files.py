@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from benchmark.datasets.fileindex import FileFact, file_facts
+from benchmark.datasets.formats import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from benchmark.datasets.manifest import build_manifest
 from benchmark.datasets.published import PUBLISHED
 from benchmark.errors import DataError
@@ -20,8 +21,6 @@ from benchmark.types.data import DatasetInfo, Manifest, Problem, Sample
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +91,9 @@ class FileDataset(ABC):
                 raise DataError(f"{self.info.name} has no category {category!r}; it has {known}")
         found = [(category, item) for category in wanted if category in present for item in self.scan(root, category)]
         empty = set(wanted) & set(present) - {category for category, _ in found}
-        entries = [(category, item) for category, item in found if isinstance(item, Entry)]
-        problems = [item for _, item in found if isinstance(item, Problem)]
+        checked = [(category, _named(root, category, item)) for category, item in found]
+        entries = [(category, item) for category, item in checked if isinstance(item, Entry)]
+        problems = [item for _, item in checked if isinstance(item, Problem)]
         problems += [Problem(category, category, "holds no images") for category in empty]
         paths = [relative(root, path) for _, entry in entries for path in (entry.image, *entry.masks)]
         facts = file_facts(root, paths, cache_dir() / "index")
@@ -163,10 +163,14 @@ def relative(root: Path, path: Path) -> str:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Image files directly in a folder, sorted by name, any case of extension; [] when the folder is absent."""
+    """Image files directly in a folder, sorted by name, any case of extension; [] when the folder is absent.
+
+    Formats that are not read are in the list, too: their files become problems of the index.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != ".")
+    known = IMAGE_SUFFIXES | UNREAD_SUFFIXES
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in known and path.name[0] != ".")
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -174,6 +178,25 @@ def folders_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def is_text(name: str | Path) -> bool:
+    """Whether a file name is UTF-8: results and evidence name samples by their path."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _named(root: Path, category: str, item: Entry | Problem) -> Entry | Problem:
+    """The item; a problem in its place where one of its files has a name that no result can hold."""
+    if isinstance(item, Problem):
+        return item
+    for path in (item.image, *item.masks):
+        if not is_text(relative(root, path)):
+            return Problem(category, relative(root, path), "its name is not UTF-8; rename it")
+    return item
 
 
 def _sample(root: Path, category: str, entry: Entry, facts: Mapping[str, FileFact]) -> Sample:

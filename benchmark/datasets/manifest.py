@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 
-from benchmark.errors import DataError
+from benchmark.errors import DataError, shown
 from benchmark.storage.jsonio import digest_json
 from benchmark.types.data import DatasetInfo, Manifest, Problem, Sample
 
@@ -22,5 +22,6 @@ def build_manifest(info: DatasetInfo, samples: Iterable[Sample], problems: Itera
         if first.id == second.id:
             raise DataError(f"{info.name}: two samples have the id {first.id!r}")
     digest = digest_json([asdict(sample) for sample in ordered])
-    found = tuple(sorted(problems, key=lambda problem: (problem.category, problem.path, problem.what)))
+    printable = [replace(problem, path=shown(problem.path), what=shown(problem.what)) for problem in problems]
+    found = tuple(sorted(printable, key=lambda problem: (problem.category, problem.path, problem.what)))
     return Manifest(info.name, info.version, ordered, found, digest)

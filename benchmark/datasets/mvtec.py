@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from benchmark.datasets.files import Entry, FileDataset, folders_in, images_in, relative
+from benchmark.datasets.files import Entry, FileDataset, folders_in, images_in, is_text, relative
 from benchmark.datasets.pairing import pair
+from benchmark.errors import DataError
 from benchmark.types.data import DatasetInfo, Problem
 
 
@@ -133,6 +134,9 @@ class Folder(MVTecLayout):
             self.root, categories = whole.parent, [whole.name]
         else:
             categories = [folder.name for folder in folders_in(self.root) if _is_category(folder)]
+        unnamed = [self.root / category for category in categories if not is_text(category)]
+        if unnamed:
+            raise DataError(f"{unnamed[0]}: the name of this folder is not UTF-8; rename it")
         has_masks = any((self.root / category / "ground_truth").is_dir() for category in categories)
         self.info = replace(self.info, categories=tuple(categories), has_masks=has_masks)
 

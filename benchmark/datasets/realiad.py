@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from benchmark.datasets.files import Entry, FileDataset
@@ -57,7 +57,9 @@ class RealIAD(FileDataset):
             rows += [("test", row) for row in content["test"]]
             for split, row in rows:
                 yield _entry(self.home(root, category), category, split, row)
-        except (ResultError, KeyError, TypeError) as error:
+        except OSError as error:
+            yield Problem(category, f"{SPLITS[0]}/{category}.json", f"split file cannot be read ({error.strerror})")
+        except (ResultError, KeyError, TypeError, ValueError, AttributeError) as error:
             yield Problem(category, f"{SPLITS[0]}/{category}.json", f"split file cannot be read ({error})")
 
     def expected(self) -> str:
@@ -66,12 +68,30 @@ class RealIAD(FileDataset):
 
 
 def _entry(home: Path, category: str, split: Literal["train", "test"], row: Mapping[str, Any]) -> Entry | Problem:
-    image = home / row["image_path"]
-    masks = tuple(home / path for path in [row.get("mask_path")] if path)
+    kind = _text(row["anomaly_class"])
+    image = home / _inside(row["image_path"])
+    masks = tuple(home / _inside(path) for path in [row.get("mask_path")] if path)
     missing = [path for path in (image, *masks) if not path.is_file()]
     if missing:
         return Problem(category, str(missing[0].relative_to(home.parents[1])), "listed in the split file but missing")
-    normal = row["anomaly_class"] == "OK"
-    if split == "train" and not normal:
+    if split == "train" and kind != "OK":
         return Problem(category, str(image.relative_to(home.parents[1])), "defective image in the training split")
-    return Entry(split, "good" if normal else row["anomaly_class"], image, () if normal else masks)
+    return Entry(split, "good" if kind == "OK" else kind, image, () if kind == "OK" else masks)
+
+
+def _inside(path: Any) -> PurePosixPath:
+    """A path below the category's folder.
+
+    Raises:
+        ValueError: For an absolute one, or one that climbs.
+    """
+    listed = PurePosixPath(_text(path))
+    if listed.is_absolute() or PureWindowsPath(listed).anchor or ".." in listed.parts:
+        raise ValueError(f"{path!r} leads out of the data set")
+    return listed
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value

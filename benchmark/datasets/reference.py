@@ -23,6 +23,11 @@ itself. Labels come from folders, never from masks. Files pair by stem, extensio
 RGB as Pillow converts them; 16-bit grey keeps its high byte; alpha is dropped; EXIF orientation is ignored, as in the
 reference implementations. Validation splits are not part of any track and are not indexed.
 
+PNG, JPEG, BMP, TIFF and WebP are read, told by content. Images in other formats, files whose names are not UTF-8 and
+split files of another form make their category unusable and are named; nothing is passed over in silence. A mask pixel
+is a defect where its colour is above the data set's threshold and it is not transparent. Palettes are looked up; only
+where no entry in use has a colour but black do the numbers of the entries tell, 0 being the background.
+
 | name | title | categories | train | test good | test bad | pixel masks | licence |
 |---|---|---|---|---|---|---|---|
 """

@@ -9,9 +9,11 @@ from pathlib import Path, PurePosixPath
 from benchmark.datasets.files import Entry, images_in, relative
 from benchmark.datasets.mvtec import MVTecLayout
 from benchmark.datasets.pairing import by_stem
+from benchmark.errors import DataError
 from benchmark.types.data import DatasetInfo, Problem
 
 SPLIT_FILE = PurePosixPath("split_csv/1cls.csv")
+COLUMNS = ("object", "split", "label", "image", "mask")
 
 
 class VisA(MVTecLayout):
@@ -59,7 +61,12 @@ class VisA(MVTecLayout):
         data = root / category / "Data"
         images = {label: by_stem(images_in(data / "Images" / label)) for label in ("Normal", "Anomaly")}
         masks = by_stem(images_in(data / "Masks" / "Anomaly"))
-        for row in _rows(root / SPLIT_FILE, category):
+        try:
+            rows = list(_rows(root / SPLIT_FILE, category))
+        except DataError as error:
+            yield Problem(category, str(SPLIT_FILE), str(error))
+            return
+        for row in rows:
             listed = PurePosixPath(row["image"])
             found = images.get(listed.parent.name, {}).pop(listed.stem, [])
             if len(found) != 1:
@@ -90,6 +97,25 @@ class VisA(MVTecLayout):
 
 
 def _rows(path: Path, category: str) -> Iterator[Mapping[str, str]]:
-    """Rows of the split file for one category: object, split, label, image, mask."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        yield from (row for row in csv.DictReader(file) if row["object"] == category)
+    """Rows of the split file for one category, by `COLUMNS`.
+
+    Raises:
+        DataError: If the file is not UTF-8 text, its first line is another, or a row is short.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            absent = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if absent:
+                raise DataError(f"its first line must be {','.join(COLUMNS)}; {', '.join(absent)} is missing")
+            for row in reader:
+                if any(row[name] is None for name in COLUMNS):
+                    raise DataError(f"line {reader.line_num} has fewer than the columns {','.join(COLUMNS)}")
+                if row["object"] == category:
+                    yield row
+    except UnicodeDecodeError as error:
+        raise DataError("not UTF-8 text; save it as UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"not a table of comma-separated values ({error})") from error
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -23,6 +23,10 @@ class Chunk:
     @property
     def ids(self) -> tuple[str, ...]:
         return self.batch.sample_ids
+
+    def without_masks(self) -> Chunk:
+        """What an attack that does not declare ``uses_masks`` sees: its cells' addresses do not hold the masks."""
+        return Chunk(self.samples, replace(self.batch, masks=None))
 
     def split(self, size: int) -> Iterator[Chunk]:
         """Its images in order, at most ``size`` in one chunk."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 import traceback
 from collections import Counter
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from benchmark.errors import NotApplicableError, StoreError, TrustADError
+from benchmark.errors import ContractError, Interrupted, NotApplicableError, StoreError, Terminated, TrustADError, told
 from benchmark.execution.batches import Cost, out_of_memory
 from benchmark.execution.pixels import PixelCollector
 from benchmark.planning.jobs import CellSpec, PassSpec
@@ -68,26 +69,36 @@ class PassRun:
         self.done: list[Cell] = []
         self.failures: list[CellFailure] = []
 
-    def fail(self, error: Exception, *cells: CellSpec) -> None:
+    def fail(self, error: BaseException, *cells: CellSpec) -> None:
         """A fault fails these cells (default: all that stand), never the run; but a full disk is nobody's result."""
         if isinstance(error, StoreError):
             raise error
         failed = tuple(cell for cell in cells or (*self.cells.values(),) if self.cells.pop(cell.address, None))
-        known = isinstance(error, TrustADError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"[:500]
-        details = "" if known else "".join(traceback.format_exception(error))
+        details = "" if isinstance(error, TrustADError) else "".join(traceback.format_exception(error))
         if failed:
-            self.failures.append(CellFailure(failed, reason, isinstance(error, NotApplicableError), details))
+            self.failures.append(CellFailure(failed, told(error), isinstance(error, NotApplicableError), details))
 
     @contextmanager
     def guard(self, *cells: CellSpec, halve: bool = False) -> Iterator[None]:
         """`fail` what a fault inside concerns; ``halve``: running out of memory is left to smaller batches."""
         try:
             yield
-        except Exception as error:
-            if halve and out_of_memory(error):
+        except BaseException as error:
+            if not of_plugin(error) or (halve and isinstance(error, Exception) and out_of_memory(error)):
                 raise
             self.fail(error, *cells)
+
+
+def of_plugin(error: BaseException) -> bool:
+    """Whether an error was raised by code inside the pass, and not by somebody who wants the run to end.
+
+    A plug-in may call ``sys.exit`` or raise KeyboardInterrupt. Ctrl-C is told from it by the handler of the command
+    line; without that handler any KeyboardInterrupt ends the run.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        handled = signal.getsignal(signal.SIGINT) not in (signal.default_int_handler, None)
+        return handled and not isinstance(error, Interrupted)
+    return isinstance(error, (Exception, SystemExit)) and not isinstance(error, Terminated)
 
 
 class SharedFeatures:
@@ -104,13 +115,22 @@ class SharedFeatures:
         self._users = Counter(scorer.extractor.id for scorer in scorers if isinstance(scorer, FeatureScorer))
         self._known: dict[str, tuple[Features, float]] = {}
 
-    def predict(self, scorer: FittedDetector) -> tuple[Prediction, float]:
-        """The prediction, and the seconds that are this detector's share of the features."""
+    def predict(self, label: str, scorer: FittedDetector) -> tuple[Prediction, float]:
+        """The prediction of a detector, and the seconds that are its share of the features.
+
+        Raises:
+            ContractError: If it writes into features that others score, too; they are made again.
+        """
         if not isinstance(scorer, FeatureScorer):
-            return scorer(self._images), 0.0
+            return scorer(self._images.clone()), 0.0  # a detector may write into its own images
         name = scorer.extractor.id
         if name not in self._known:
             self._clock.lap()
-            self._known[name] = scorer.extractor(self._images), self._clock.lap() / self._users[name]
+            self._known[name] = scorer.extractor(self._images.clone()), self._clock.lap() / self._users[name]
         features, seconds = self._known[name]
-        return scorer.score(features), seconds
+        before = features.writes
+        prediction = scorer.score(features)
+        if features.writes != before:
+            del self._known[name]
+            raise ContractError(f"detector {label}: writes into the features that it is given; copy them first")
+        return prediction, seconds

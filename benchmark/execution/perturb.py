@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -36,7 +37,8 @@ def perturb(
         if not isinstance(epsilon, int) or not 0 <= epsilon <= 255:
             raise UsageError(f"epsilon {epsilon!r} is not a whole number of grey levels from 0 to 255")
     active = [epsilon for epsilon in epsilons if epsilon > 0]
-    outputs = iter(attack.perturb(target, batch, active)) if active else iter(())
+    own = replace(batch, images=batch.images.clone())
+    outputs = iter(attack.perturb(target, own, active)) if active else iter(())
     for epsilon in epsilons:
         if epsilon == 0:
             yield batch.images.clone()

@@ -23,11 +23,11 @@ from benchmark.errors import NotApplicableError
 from benchmark.execution.batches import Cost
 from benchmark.execution.perturb import checked, perturb_continuous
 from benchmark.execution.poisoning import PoisonedSupport
+from benchmark.execution.smoothing import smooth_scores
 from benchmark.execution.target import EOT_DRAWS, BoundTarget
 from benchmark.metrics.outcome import Floats as Scores
 from benchmark.planning.jobs import LEAVE_ONE_OUT, CellSpec
 from benchmark.registry import load_attribute
-from benchmark.scoring.certificates import smooth_scores
 from benchmark.types import AttackBatch, Episode, FittedDetector, Norm, Sample, Support, keyed_seed
 
 if TYPE_CHECKING:

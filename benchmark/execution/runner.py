@@ -25,9 +25,10 @@ from benchmark.execution.clean_graph import CleanGraph
 from benchmark.execution.fits import Fits
 from benchmark.execution.memory import TRIMS, hold_heap
 from benchmark.execution.overlap import ahead
-from benchmark.execution.pass_run import CellFailure, Clock, PassRun, SharedFeatures, Tally
+from benchmark.execution.pass_run import CellFailure, Clock, PassRun, SharedFeatures, Tally, of_plugin
 from benchmark.execution.perturb import perturb
 from benchmark.execution.pixels import PixelCollector
+from benchmark.execution.predictions import checked_prediction
 from benchmark.execution.probes import run_probe
 from benchmark.execution.target import EOT_DRAWS, BackboneAlone, BoundTarget, FlagModel, Unreachable, clean_flag
 from benchmark.metrics.outcome import Floats
@@ -104,6 +105,7 @@ class JobBench:
         self.images = ImageStore(job.canonical_edge)
         self.fits = Fits(job, self.dataset, self.images, self.parts)
         self.known = known
+        self.lost: dict[str, CellFailure] = {}
         self._sources: dict[tuple[DetectorSpec, int, int], dict[str, float]] = {}
 
     @torch.no_grad()
@@ -129,13 +131,16 @@ class JobBench:
                         run.size = in_halves(chunk, run.size, partial(self._feed, run, clean))
                 del clean  # its graph goes back with the rest
                 TRIMS()
-        except Exception as error:  # images that cannot be read
+        except BaseException as error:  # images that cannot be read
+            if not of_plugin(error):
+                raise
             for run in runs:
                 run.fail(error)
         for run in runs:
             with run.guard():
                 run.done = self._finish(run)
                 self.known.update((cell.address, cell) for cell in run.done if run.spec.attack is None)
+            self.lost.update((cell.address, failure) for failure in run.failures for cell in failure.cells)
         return runs
 
     def _probe(self, run: PassRun) -> None:
@@ -166,14 +171,17 @@ class JobBench:
         repeats = self._repeat(run)
         halved = {"batch": float(run.size)} if run.size < self.job.chunk_size else {}
         done = []
-        for cell in run.cells.values():
-            cost, tally = run.costs[cell.budget or Fraction(0)], run.tallies[cell.address]
-            facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost)
-            facts |= repeats.get(cell.address, {}) | halved
-            pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
-            scores = np.array([tally.scores[s.id] for s in cell.samples])
-            done.append(_cell(cell, scores, pixels, facts, tally.seconds))
+        for cell in list(run.cells.values()):
+            with run.guard(cell):
+                done.append(self._finished(run, cell, repeats.get(cell.address, {}) | halved))
         return done
+
+    def _finished(self, run: PassRun, cell: CellSpec, facts: dict[str, float]) -> Cell:
+        cost, tally = run.costs[cell.budget or Fraction(0)], run.tallies[cell.address]
+        facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost) | facts
+        pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
+        scores = np.array([tally.scores[s.id] for s in cell.samples])
+        return _cell(cell, scores, pixels, facts, tally.seconds)
 
     def examples(self, spec: PassSpec) -> Iterator[Example]:
         """The images of a white-box pass themselves, one by one, for the gallery (data sets with masks)."""
@@ -221,6 +229,7 @@ class JobBench:
         if spec.attack is None:
             yield Fraction(0), chunk.batch.images
             return
+        chunk = chunk if self.parts.attack(spec.attack).card.uses_masks else chunk.without_masks()
         attack = self.parts.attack(spec.attack)
         together = [spec.budgets] if attack.card.knowledge == "surrogate" else [(n,) for n in spec.budgets]
         for group in together:
@@ -252,7 +261,9 @@ class JobBench:
         for address, scorer in scorers.items():
             with run.guard(run.cells[address], halve=halve):
                 clock.lap()
-                prediction, share = shared.predict(scorer)
+                label = run.cells[address].detector.label
+                found, share = shared.predict(label, scorer)
+                prediction = checked_prediction(label, found, floats, chunk.ids)
                 tally = tallies[address]
                 tally.scores.update(zip(chunk.ids, prediction.score.double().tolist(), strict=True))
                 tally.seconds += share + clock.lap()
@@ -309,10 +320,13 @@ class JobBench:
 
     def _clean(self, spec: DetectorSpec, shots: int, seed: int) -> Cell:
         """The clean cell of the same fitted detector."""
-        cell = self.known.get(self.job.clean[spec.label, shots, seed])
-        if cell is None:
-            raise NotApplicableError("the clean scores of this episode are missing")
-        return cell
+        address = self.job.clean[spec.label, shots, seed]
+        if address in self.known:
+            return self.known[address]
+        lost = self.lost.get(address)
+        if lost is not None and lost.not_applicable:
+            raise NotApplicableError(lost.reason)
+        raise ContractError(f"no clean scores to build on: {lost.reason if lost else 'they were not computed'}")
 
     # ---- what attacks may query -----------------------------------------------------------------------------
 
@@ -344,6 +358,8 @@ def _scorer(fitted: FittedDetector, ids: tuple[str, ...]) -> FittedDetector:
 
 
 def _cell(cell: CellSpec, scores: Floats, pixels: CellPixels | None, facts: dict[str, float], seconds: float) -> Cell:
-    if not np.isfinite(scores).all():
-        raise ContractError(f"detector {cell.detector.label}: scores that are not finite")
-    return Cell(cell.address, cell.key, scores.astype(np.float32), pixels, facts, seconds)
+    with np.errstate(over="ignore"):
+        stored = scores.astype(np.float32)
+    if not np.isfinite(stored).all():
+        raise ContractError(f"detector {cell.detector.label}: scores that are not finite in float32")
+    return Cell(cell.address, cell.key, stored, pixels, facts, seconds)

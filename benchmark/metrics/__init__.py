@@ -41,6 +41,8 @@ METRICS: Registry[Metric] = Registry(
         "ece_prevalence_50_corrected": "benchmark.metrics.calibration_error:ECE_PREVALENCE_50_CORRECTED",
         "entropy_auroc": "benchmark.metrics.uncertainty:ENTROPY_AUROC",
         "entropy_fpr95": "benchmark.metrics.uncertainty:ENTROPY_FPR95",
+        "ambiguity_auroc": "benchmark.metrics.ambiguity:AMBIGUITY_AUROC",
+        "ece_expert": "benchmark.metrics.ambiguity:ECE_EXPERT",
         "aurc": "benchmark.metrics.uncertainty:AURC",
         "augrc": "benchmark.metrics.uncertainty:AUGRC",
         "coverage": "benchmark.metrics.uncertainty:COVERAGE",

@@ -58,9 +58,9 @@ def bin_index(probabilities: Floats, weights: Floats, binning: Binning, bins: in
 
 
 def bin_means(
-    labels: Bools, probabilities: Floats, binning: Binning = "mass", weights: Floats | None = None
+    labels: Bools | Floats, probabilities: Floats, binning: Binning = "mass", weights: Floats | None = None
 ) -> BinMeans:
-    """Weighted mean probability and label of each of the 15 bins that is not empty."""
+    """Weighted mean probability and label (or share of experts, in [0, 1]) of each of the 15 bins that is not empty."""
     mass = np.ones(labels.size) if weights is None else weights
     index = bin_index(probabilities, mass, binning)
     total, predicted, observed = (

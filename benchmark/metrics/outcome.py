@@ -25,6 +25,8 @@ Needs = Literal[
     "priors",  # f(labels, probabilities, priors): anomaly share each probability was fitted on
     "selective",  # f(errors, confidence)
     "entropies",  # f(clean, attacked, folds): entropies of the same images
+    "ambiguity",  # f(certain, folds, ambiguous): entropies of two groups of images
+    "expert",  # f(expert, probabilities): share of experts who say anomalous
     "sets",  # f(labels, sets): prediction sets, bool [n, 2]
     "p_values",  # f(labels, p_values, alpha)
     "pixels",  # f(histograms)

@@ -45,6 +45,11 @@ class DetectorSpec:
         """``name@backbone``, as in results."""
         return f"{self.name}@{self.backbone}" if self.backbone else self.name
 
+    @property
+    def variant(self) -> str:
+        """The label with the options that differ from the detector's own: where results lie."""
+        return "+".join([self.label, *(f"{name}={value}" for name, value in self.options)])
+
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSpec:

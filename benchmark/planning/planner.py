@@ -13,22 +13,24 @@ and seed that can share it:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError
+from benchmark.datasets.files import FileDataset
+from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError, shown
+from benchmark.planning.address import attack_identity, key_of, masks_digest
+from benchmark.planning.contract import check_dataset
 from benchmark.planning.jobs import LEAVE_ONE_OUT, PROBES, REDUCED, CellSpec, DetectorSpec, Job
 from benchmark.planning.passes import jobs_of
-from benchmark.planning.workbench import Workbench, parse_detector, transfer_source
-from benchmark.registry import DATASETS
-from benchmark.results.schema import PROTOCOL_VERSION, Failure
+from benchmark.planning.workbench import Workbench, asked_detector, parse_detector, transfer_source
+from benchmark.registry import DATASETS, DETECTORS
+from benchmark.results.schema import Failure
 from benchmark.storage.cells import CellStore, cell_address
-from benchmark.storage.jsonio import digest_json
 from benchmark.tracks import Probe, Tier, Track, TrackDataset
-from benchmark.types import Attack, Dataset, Episode, Manifest, Sample, keyed_seed
+from benchmark.types import Dataset, Episode, Manifest, Sample, keyed_seed
 from benchmark.types.condition import budget_text
 from benchmark.types.precision import Precision
 
@@ -48,6 +50,7 @@ class Selection:
     budgets: tuple[Fraction, ...] = ()
     limit: int | None = None
     backbone: str | None = None
+    options: tuple[tuple[str, str, Any], ...] = ()
     data_root: Path | None = None
     device: str = "cpu"
     precision: Precision = "float32"
@@ -103,9 +106,7 @@ def make_plan(track: Track, selection: Selection, store: CellStore, bench: Workb
         UsageError: If the selection leaves nothing, naming the option.
         UnknownNameError, WeightsError, DataError: As building the parts raises them.
     """
-    specs = tuple(
-        parse_detector(n, selection.backbone or track.backbone) for n in selection.detectors or track.detectors
-    )
+    specs = detectors_of(track, selection)
     for spec in specs:
         bench.detector(spec)
     chosen = tuple(d for d in track.datasets if not selection.datasets or d.name in selection.datasets)
@@ -119,6 +120,42 @@ def make_plan(track: Track, selection: Selection, store: CellStore, bench: Workb
     stored = {c.address for p in planned for c in p.cells if c.address in store}
     jobs = [job for p in planned for job in jobs_of(p, stored, track, selection, bench)]
     return Plan(track, selection, specs, planned, tuple(jobs), len(stored))
+
+
+def detectors_of(track: Track, selection: Selection) -> tuple[DetectorSpec, ...]:
+    """The detectors of a selection with their backbones and options.
+
+    Raises:
+        UnknownNameError, UsageError: For a name, a backbone or an option that does not fit.
+    """
+    default = selection.backbone or track.backbone
+    asked = asked_detector if selection.detectors and selection.backbone else parse_detector
+    specs = dict.fromkeys(asked(name, default) for name in selection.detectors or track.detectors)
+    for name, option, _ in selection.options:
+        if name not in {spec.name for spec in specs}:
+            raise UsageError(f"--option {name}.{option}: {name} is not among the detectors of this run")
+    return tuple(
+        replace(spec, options=tuple((option, value) for name, option, value in selection.options if name == spec.name))
+        for spec in specs
+    )
+
+
+def check_selection(track: Track, selection: Selection) -> None:
+    """Refuse what cannot be run, before anything heavy is imported or read.
+
+    Raises:
+        UnknownNameError, UsageError: For names of detectors and data sets, backbones and options that do not fit.
+        DataError: For a data set that is not there.
+    """
+    for name in (text.partition("@")[0] for text in selection.detectors if ":" not in text):
+        DETECTORS.check(name)
+    names = [entry.name for entry in track.datasets]
+    _check_names("dataset", selection.datasets, names, track.name)
+    for name in selection.datasets or names:
+        factory = DATASETS.get(name)
+        if isinstance(factory, type) and issubclass(factory, FileDataset) and factory(None).root is None:
+            factory(selection.data_root).present()
+    detectors_of(track, selection)
 
 
 def _check_names(kind: str, asked: Iterable[str], known: Iterable[str], track: str) -> None:
@@ -141,13 +178,14 @@ def _plan_dataset(
     categories = asked or (() if selection.categories else wanted)
     manifest = dataset.index(categories or None)
     categories = categories or (() if selection.categories else manifest.categories())
+    check_dataset(dataset, categories)
     limit = min(filter(None, (entry.limit, selection.limit)), default=None)
     found = set(manifest.categories())
     failures: list[tuple[DetectorSpec | None, Failure]] = []
     episodes: dict[tuple[str, int, int], Episode] = {}
     for category in categories:
         if category not in found:
-            where = f" in {dataset.root}" if dataset.root else ""
+            where = shown(f" in {dataset.root}") if dataset.root else ""
             failures.append((None, Failure(category=category, reason=f"no folder {category!r}{where}")))
             continue
         for shots, seed in _episodes_of(track, selection):
@@ -313,11 +351,12 @@ def _cell(
 ) -> CellSpec:
     attack = bench.attack(attack_name) if attack_name else None
     pixels = _wants_pixels(bench, track, dataset, spec, episode, budget)
-    key = _key(track, selection, dataset, episode, bench, spec, samples) | {
-        "attack": None if attack is None else _attack_identity(bench, track, attack),
+    key = key_of(track, selection, dataset, episode, bench, spec, samples) | {
+        "attack": None if attack is None else attack_identity(bench, track, attack),
         "budget": None if budget is None else budget_text(budget),
         "pixels": pixels,
     }
+    key |= {"masks": masks_digest(samples) if pixels or (attack and attack.card.uses_masks) else None}
     address = cell_address(key)
     return CellSpec(spec, episode.shots, episode.seed, attack_name, budget, samples, pixels, key, address)
 
@@ -332,53 +371,9 @@ def _probe_cell(
     probe: tuple[str, float],
     samples: tuple[Sample, ...],
 ) -> CellSpec:
-    key = _key(track, selection, dataset, episode, bench, spec, samples) | {"probe": [*probe, PROBES[probe[0]]]}
+    key = key_of(track, selection, dataset, episode, bench, spec, samples) | {"probe": [*probe, PROBES[probe[0]]]}
     address = cell_address(key)
     return CellSpec(spec, episode.shots, episode.seed, None, None, samples, False, key, address, probe)
-
-
-def _key(
-    track: Track,
-    selection: Selection,
-    dataset: Dataset,
-    episode: Episode,
-    bench: Workbench,
-    spec: DetectorSpec,
-    samples: tuple[Sample, ...],
-) -> dict[str, Any]:
-    """What every score depends on."""
-    return {
-        "protocol": PROTOCOL_VERSION,
-        "edge": track.canonical_edge,
-        "chunk": track.chunk_size,
-        "device": selection.device.partition(":")[0],
-        "precision": selection.precision,
-        "detector": _identity(bench, spec),
-        "dataset": [dataset.info.name, dataset.info.version, episode.category],
-        "query": digest_json([[s.id, s.sha256, s.label] for s in samples]),
-        "support": digest_json([[s.id, s.sha256] for s in episode.support]),
-        "shots": episode.shots,
-        "seed": episode.seed,
-    }
-
-
-def _identity(bench: Workbench, spec: DetectorSpec) -> dict[str, Any]:
-    detector = bench.detector(spec)
-    features = detector.extractor.id if detector.extractor is not None else None
-    return {
-        "name": spec.label,
-        "version": detector.card.version,
-        "config": dict(detector.config),
-        "features": features,
-    }
-
-
-def _attack_identity(bench: Workbench, track: Track, attack: Attack) -> dict[str, Any]:
-    identity = {"name": attack.name, "version": attack.card.version, "config": dict(attack.config)}
-    if attack.card.knowledge == "transfer":
-        source, made_by = transfer_source(attack, track), bench.attack(str(attack.config["attack"]))
-        identity |= {"source": _identity(bench, source), "made_by": [made_by.name, made_by.card.version]}
-    return identity
 
 
 def _wants_pixels(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmark.errors import UsageError
+from benchmark.planning.contract import check_attack, check_detector, made
 from benchmark.planning.jobs import DetectorSpec
-from benchmark.registry import ATTACKS, DETECTORS
+from benchmark.registry import ATTACKS, DETECTORS, load_attribute
 from benchmark.tracks import Track
 from benchmark.types import Attack, Detector
 
@@ -37,13 +39,15 @@ def build_detector(spec: DetectorSpec) -> Detector:
     Raises:
         UnknownNameError: For an unknown detector or backbone.
         UsageError: If the detector does not take the options.
+        ContractError: If it cannot be made, or says of itself what no result can hold.
     """
-    factory = DETECTORS.get(spec.name)
+    factory = detector_factory(spec.name)
     options = dict(spec.options) | ({"backbone": spec.backbone} if spec.backbone else {})
     try:
-        detector: Detector = factory(**options)
+        detector: Detector = made(f"detector {spec.name!r}", lambda: factory(**options))
     except TypeError as error:
-        raise UsageError(f"detector {spec.name!r} does not take these options {options}: {error}") from error
+        raise UsageError(f"detector {spec.name!r} does not take the options {options}: {error}") from error
+    check_detector(detector, spec)
     return detector
 
 
@@ -57,18 +61,51 @@ def build_attack(name: str) -> Attack:
     family, _, member = name.partition(":")
     factory = ATTACKS.get(family)
     try:
-        attack: Attack = factory(member) if member else factory()
+        attack: Attack = made(f"attack {name!r}", lambda: factory(member) if member else factory())
     except TypeError as error:
         raise UsageError(f"attack {name!r}: families need a member (FAMILY:MEMBER), others take none") from error
+    check_attack(attack, name)
     return attack
 
 
-def parse_detector(text: str, default_backbone: str) -> DetectorSpec:
+def detector_factory(name: str) -> Callable[..., Detector]:
+    """What makes a detector: a registered name, or ``MODULE:ATTRIBUTE`` of the user's own code.
+
+    Raises:
+        UnknownNameError: If no detector has the name.
+        UsageError: If the code cannot be imported, or is nothing that can be called.
+    """
+    factory: Callable[..., Detector] = load_attribute(name) if ":" in name else DETECTORS.get(name)
+    if not callable(factory):
+        raise UsageError(f"{name} is {type(factory).__name__}, not something that makes a detector")
+    return factory
+
+
+def parse_detector(text: str, track_backbone: str) -> DetectorSpec:
     """``name`` or ``name@backbone``; a detector with a backbone of its own keeps it."""
     name, _, backbone = text.partition("@")
-    factory = DETECTORS.get(name)
-    chosen = backbone or getattr(factory, "default_backbone", lambda track: track)(default_backbone)
-    return DetectorSpec(name, chosen)
+    chosen = backbone or _own_backbone(name, track_backbone)
+    return DetectorSpec(name, chosen or None)
+
+
+def asked_detector(text: str, backbone: str) -> DetectorSpec:
+    """As `parse_detector`, where somebody named both the detector and a backbone for all.
+
+    Raises:
+        UsageError: If the detector would keep another backbone than the one that was asked for.
+    """
+    spec = parse_detector(text, backbone)
+    if "@" not in text and spec.backbone not in (None, backbone):
+        raise UsageError(
+            f"--backbone {backbone}: {text} keeps its own, {spec.backbone}; "
+            f"write --detector {text}@{backbone}, or {text}@{spec.backbone}"
+        )
+    return spec
+
+
+def _own_backbone(name: str, track_backbone: str) -> str | None:
+    chosen: str | None = getattr(detector_factory(name), "default_backbone", lambda track: track)(track_backbone)
+    return chosen
 
 
 def transfer_source(attack: Attack, track: Track) -> DetectorSpec:

@@ -72,17 +72,37 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip()
 
 
+PARTS = {"detectors": "cards.py", "attacks": "cards.py", "leaderboard": "build.py"}
+"""The packages beside this one, each with a file that it must have."""
+
+
 def one_parent() -> str | None:
-    """None where the four packages of TrustAD lie side by side; else which one another project has overwritten."""
+    """None where the four packages of TrustAD lie side by side; else which one another project has overwritten.
+
+    Nothing is imported: an overwritten package would break with errors of its own.
+    """
     import importlib.util
 
     home = Path(__file__).resolve().parents[2]
-    for package in ("detectors", "attacks", "leaderboard"):
+    for package, part in PARTS.items():
         spec = importlib.util.find_spec(package)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parents[1] != home:
             return f"package {package!r} is at {origin}, not beside benchmark in {home}"
+        if not origin.with_name(part).is_file() or not _ours(origin):
+            return f"package {package!r} at {origin.parent} is not TrustAD's"
     return None
+
+
+def _ours(origin: Path) -> bool:
+    """Whether a package's first file holds nothing but its docstring and imports of its own, as all of ours do."""
+    import ast
+
+    try:
+        body = ast.parse(origin.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return len(body) == 1 and isinstance(body[0], ast.Expr)
 
 
 def peak_memory_bytes() -> int:

@@ -19,7 +19,8 @@ def _budget(text: str) -> str:
     return text
 
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@+/-]{0,119}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:@+/-]{0,119}$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Https = Annotated[str, StringConstraints(pattern=r"^(https://[^\s<>\"']{1,500})?$")]

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmark.planning.jobs import CellSpec, DetectorSpec
 from benchmark.planning.planner import Plan, PlannedDataset
 from benchmark.planning.workbench import Workbench
 from benchmark.results.evidence import PIXEL_COLUMNS, PROBE_COLUMNS, SCORE_COLUMNS, sparse_histogram, write_evidence
 from benchmark.results.provenance import code, environment
+from benchmark.results.references import detector_ref, support_ref
 from benchmark.results.schema import (
     PROTOCOL_VERSION,
     AttackRef,
     CategoryRef,
     DatasetRef,
-    DetectorRef,
     EvidenceFile,
     Failure,
-    Flags,
     RunFacts,
     RunResult,
-    SupportRef,
     Timing,
     TrackRef,
     save_result,
@@ -31,13 +30,16 @@ from benchmark.results.schema import (
 from benchmark.scoring.image import metric_versions
 from benchmark.scoring.score import Rules, score_evidence
 from benchmark.storage.cells import Cell, CellStore
-from benchmark.storage.jsonio import digest_file, digest_json
+from benchmark.storage.jsonio import digest_bytes, digest_file
 from benchmark.tracks import Track
-from benchmark.types import Detector, Episode
 from benchmark.types.condition import budget_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+RunFailures: TypeAlias = Mapping[tuple[str, str], Sequence[Failure]]
+"""Failures at run time by (detector label, data set)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,26 @@ class Collected:
 
 
 def slug_of(detector: str) -> str:
-    """Folder name of a detector's local results: lower case, ``@`` and everything odd become ``-``."""
-    return "".join(c if c.isalnum() else "-" for c in detector.lower()).strip("-")
+    """Folder name of a detector's local results; two names never share one, whatever their case and punctuation.
+
+    >>> slug_of("patchcore@gabor"), slug_of("My_Det")
+    ('patchcore-gabor', 'my-det-7ebbd20e')
+    """
+    if _PLAIN.fullmatch(detector) and detector not in _TAKEN:
+        return detector.replace("@", "-")
+    readable = re.sub(r"[^a-z0-9]+", "-", detector.lower()).strip("-")[:60]
+    return f"{readable}-{digest_bytes(detector.encode())[:8]}"
+
+
+_WORDS = r"[a-z0-9]+(?:[_.][a-z0-9]+)*"
+_PLAIN = re.compile(f"{_WORDS}(?:@{_WORDS})?")
+_TAKEN = {"cells", "logs", "report", "con", "prn", "aux", "nul"} | {
+    f"{port}{n}" for port in ("com", "lpt") for n in range(10)
+}
 
 
 def collect(
-    plan: Plan, store: CellStore, bench: Workbench, out: Path, failures: Mapping[str, Sequence[Failure]], timing: Timing
+    plan: Plan, store: CellStore, bench: Workbench, out: Path, failures: RunFailures, timing: Timing
 ) -> Iterator[Collected]:
     """Write the evidence and the result of every detector and data set that has clean scores.
 
@@ -65,7 +81,7 @@ def collect(
         store: Where the cells are.
         bench: The detectors and attacks of the plan.
         out: Run folder; files go to ``<out>/<slug>/{results,evidence}``.
-        failures: Run-time failures by detector label; "" = all detectors.
+        failures: What failed at run time.
         timing: Start, end and memory of the run.
     """
     for planned in plan.datasets:
@@ -73,6 +89,12 @@ def collect(
             cells = _stored(planned, spec, store)
             if any(c.is_clean for c, _ in cells):
                 yield _collect_one(plan, planned, spec, cells, bench, out, failures, timing)
+
+
+def result_path(plan: Plan, planned: PlannedDataset, spec: DetectorSpec, out: Path) -> Path:
+    """Where the result of a detector on a data set lies in a run folder."""
+    stem = f"{plan.track.name}-v{plan.track.version}__{planned.dataset.info.name}"
+    return out / slug_of(spec.variant) / "results" / f"{stem}.json"
 
 
 def _stored(planned: PlannedDataset, spec: DetectorSpec, store: CellStore) -> list[tuple[CellSpec, Cell]]:
@@ -88,14 +110,14 @@ def _collect_one(
     cells: list[tuple[CellSpec, Cell]],
     bench: Workbench,
     out: Path,
-    failures: Mapping[str, Sequence[Failure]],
+    failures: RunFailures,
     timing: Timing,
 ) -> Collected:
     from benchmark.scoring.validity import validity_of
 
     track, name = plan.track, planned.dataset.info.name
-    stem = f"{track.name}-v{track.version}__{name}"
-    folder = out / slug_of(spec.label)
+    path = result_path(plan, planned, spec, out)
+    stem, folder = path.stem, path.parents[1]
     grid = [(c, cell) for c, cell in cells if c.probe is None]
     scores = _scores_frame(name, spec, _with_clean(grid))
     pixels = _pixels_frame(name, spec, grid)
@@ -109,7 +131,7 @@ def _collect_one(
     result = RunResult(
         schema_version=2,
         track=_track_ref(plan, failed),
-        detector=detector_ref(detector, spec),
+        detector=detector_ref(detector, spec.label, spec.name, spec.backbone),
         dataset=_dataset_ref(planned),
         attacks=attacks,
         metrics=metric_versions({v.metric: None for v in scored.values}),
@@ -121,7 +143,6 @@ def _collect_one(
         code=code(),
         timing=_timing(timing, cells),
     )
-    path = folder / "results" / f"{stem}.json"
     save_result(result, path)
     return Collected(spec.label, name, path, result)
 
@@ -240,29 +261,6 @@ def _track_ref(plan: Plan, failed: Sequence[Failure]) -> TrackRef:
     )
 
 
-def detector_ref(detector: Detector, spec: DetectorSpec) -> DetectorRef:
-    """The detector's card, configuration and weights as they go into a result."""
-    card = detector.card
-    extractor = detector.extractor
-    random = card.random_weights or bool(getattr(extractor, "random_weights", False))
-    flags = {name: getattr(card, name) for name in Flags.model_fields if name != "random_weights"}
-    return DetectorRef(
-        name=spec.label,
-        family=spec.name,
-        backbone=spec.backbone,
-        version=card.version,
-        title=card.title,
-        summary=card.summary,
-        paper=card.paper,
-        url=card.url,
-        licence=card.licence,
-        training_data=getattr(extractor, "training_data", "") or card.training_data,
-        config={name: tuple(v) if isinstance(v, list) else v for name, v in detector.config.items()},
-        weights=dict(extractor.weights) if extractor is not None else {},
-        flags=Flags(**flags, random_weights=random),
-    )
-
-
 def _dataset_ref(planned: PlannedDataset) -> DatasetRef:
     info = planned.dataset.info
     return DatasetRef(
@@ -297,16 +295,6 @@ def _category_refs(planned: PlannedDataset) -> Iterator[CategoryRef]:
             shortcuts=dict(audits[category].auroc),
             warnings=tuple(text for text in [audits[category].warning] if text),
         )
-
-
-def support_ref(episode: Episode) -> SupportRef:
-    """The published support set of an episode, as results carry it."""
-    return SupportRef(
-        shots=episode.shots,
-        seed=episode.seed,
-        sample_ids=tuple(s.id for s in episode.support),
-        digest=digest_json([[s.id, s.sha256] for s in episode.support]),
-    )
 
 
 def _attack_refs(cells: list[tuple[CellSpec, Cell]], bench: Workbench, planned: PlannedDataset) -> Iterator[AttackRef]:
@@ -346,12 +334,11 @@ def run_facts(cells: list[tuple[CellSpec, Cell]]) -> RunFacts:
 def _failures(
     planned: PlannedDataset,
     spec: DetectorSpec,
-    failures: Mapping[str, Sequence[Failure]],
+    failures: RunFailures,
     cells: list[tuple[CellSpec, Cell]],
 ) -> tuple[Failure, ...]:
     planned_failures = [f for owner, f in planned.failures if owner in (None, spec)]
-    known = set(planned.categories)
-    run = [f for label in ("", spec.label) for f in failures.get(label, ()) if f.category in known]
+    run = failures.get((spec.label, planned.dataset.info.name), ())
     return tuple(
         sorted([*planned_failures, *run], key=lambda f: (f.category, f.shots or 0, f.seed or 0, f.attack or ""))
     )

@@ -210,21 +210,26 @@ class _Count:
 def measure(plan: Plan, bench: Workbench, spec: DetectorSpec) -> Pace:
     """Fit a detector to noise images at the ranked shots, and time one batch forward and backward.
 
+    The images have the largest shape of the plan, so that memory is that of its largest batch; times are brought to the
+    mean number of pixels in proportion.
+
     Heads of larger supports, and of transductive detectors with more query images than a batch, take longer.
     """
     track, device = plan.track, plan.selection.device
     detector, clock = bench.detector(spec), Clock(device)
-    query = _noise(track.chunk_size, track.canonical_edge, 1).to(device)
+    shape, share = _shape(plan)
+    most = max((len(part.samples) for job in plan.jobs for part in job.passes), default=track.chunk_size)
+    query = _noise(min(track.chunk_size, most), shape, 1).to(device)
     images = query.float() / 255.0
     if detector.extractor is not None:
         detector.extractor = detector.extractor.to(device)
         detector.extractor(images[:1])
     clock.lap()
-    fitted = _fit(detector, _Noise(track.ranked_shots, track.canonical_edge), query)
-    fit = clock.lap() / max(1, track.ranked_shots)
-    whole = _forward(fitted, images, clock)
-    extract = whole if detector.extractor is None else _forward(detector.extractor, images, clock)
-    backward = _backward(detector.extractor or fitted, images, clock) - extract
+    fitted = _fit(detector, _Noise(track.ranked_shots, shape), query)
+    fit = share * clock.lap() / max(1, track.ranked_shots)
+    whole = share * _forward(fitted, images, clock)
+    extract = whole if detector.extractor is None else share * _forward(detector.extractor, images, clock)
+    backward = share * _backward(detector.extractor or fitted, images, clock) - extract
     return Pace(extract / len(images), max(0.0, whole - extract) / len(images), max(0.0, backward) / len(images), fit)
 
 
@@ -258,19 +263,32 @@ def _peak(device: str) -> int:
     return torch.cuda.max_memory_allocated() if device.startswith("cuda") else peak_memory_bytes()
 
 
-def _noise(count: int, edge: int, seed: int) -> Tensor:
-    """Seeded noise, uint8 [count, 3, edge, edge]."""
+def _shape(plan: Plan) -> tuple[tuple[int, int], float]:
+    """The largest canonical (h, w) of the plan's query images, and the mean share of its pixels that they have."""
+    samples = {s.id: s for job in plan.jobs for s in job.query}.values()
+    shapes = [canonical_shape(s.height, s.width, plan.track.canonical_edge) for s in samples]
+    shapes = shapes or [(plan.track.canonical_edge, plan.track.canonical_edge)]
+    areas = [height * width for height, width in shapes]
+    largest = areas.index(max(areas))
+    return shapes[largest], sum(areas) / len(areas) / areas[largest]
+
+
+def _noise(count: int, shape: tuple[int, int], seed: int) -> Tensor:
+    """Seeded noise, uint8 [count, 3, h, w]."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, 3, edge, edge), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (count, 3, *shape), dtype=torch.uint8, generator=generator)
 
 
 class _Noise(Support):
     """Reference images of noise; a rotated view is the image itself, made another one by its brightness."""
 
-    def __init__(self, count: int, edge: int) -> None:
+    def __init__(self, count: int, shape: tuple[int, int]) -> None:
         self.info = CategoryInfo("noise", "noise", "object")
-        self._images = _noise(count, edge, 0)
-        self.samples = tuple(Sample(str(i), "noise", "train", 0, "good", "", (), "", edge, edge) for i in range(count))
+        self._images = _noise(count, shape, 0)
+        height, width = shape
+        self.samples = tuple(
+            Sample(str(i), "noise", "train", 0, "good", "", (), "", width, height) for i in range(count)
+        )
 
     def views(self, angles: Sequence[float] = (0.0,)) -> list[list[Tensor]]:
         return [[image + place for place in range(len(angles))] for image in self._images]

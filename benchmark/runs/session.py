@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.errors import ResultError, UsageError
 from benchmark.execution.executors import executor
 from benchmark.execution.memory import trim_heap
 from benchmark.execution.overlap import behind
@@ -18,10 +19,11 @@ from benchmark.planning.jobs import CellSpec
 from benchmark.planning.planner import Plan, Selection, make_plan
 from benchmark.planning.workbench import Workbench
 from benchmark.results.provenance import peak_memory_bytes
-from benchmark.results.schema import Failure, Timing
-from benchmark.runs.collect import Collected, collect, slug_of
+from benchmark.results.schema import Failure, Timing, load_result
+from benchmark.runs.collect import Collected, collect, result_path, slug_of
 from benchmark.runs.eventlog import EventLog
 from benchmark.runs.gallery import withdraw_galleries, write_galleries
+from benchmark.runs.gaps import Gap, gaps_of
 from benchmark.storage.cachedir import cache_dir
 from benchmark.storage.cells import Cell, CellStore, run_lock
 from benchmark.storage.jsonio import atomic_write
@@ -52,6 +54,9 @@ class Summary:
         busy: Wall time of computing cells alone.
         peak_memory: Largest resident set in bytes.
         results: Files written.
+        failures: What failed at run time.
+        gaps: What was asked for and has no values.
+        replaced: What earlier results of the run folder were of, where they were of another part of the track.
     """
 
     done: int = 0
@@ -65,7 +70,15 @@ class Summary:
     busy: float = 0.0
     peak_memory: int = 0
     results: list[Collected] = field(default_factory=list)
-    failures: dict[str, list[Failure]] = field(default_factory=dict)
+    failures: dict[tuple[str, str], list[Failure]] = field(default_factory=dict)
+    tracebacks: dict[tuple[str, str], Path] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """There is a result, and nothing that was asked for failed."""
+        return bool(self.results) and not any(gap.kind == "failed" for gap in self.gaps)
 
     def figures(self) -> dict[str, float]:
         """The numbers, as the log and ``--json`` carry them."""
@@ -108,8 +121,8 @@ def run_track(
         log("start", {"track": track.name, "executor": executor_name, "missing": plan.missing, "done": plan.done})
         for what in store.corrupt:
             log("damaged", {"what": what})
-        summary = Summary(skipped=plan.done, corrupt=len(store.corrupt))
-        folders = {spec.label: out / slug_of(spec.label) for spec in plan.detectors}
+        summary = Summary(skipped=plan.done, corrupt=len(store.corrupt), replaced=list(replaced_results(plan, out)))
+        folders = {spec.label: out / slug_of(spec.variant) for spec in plan.detectors}
         if plan.missing:
             withdraw_galleries(folders.values())
         _execute(plan, store, run, summary, Report(plan.missing, out, progress, log))
@@ -125,8 +138,32 @@ def run_track(
         trim_heap()
         summary.results = list(collect(plan, store, bench, out, summary.failures, timing))
         write_galleries(plan, bench, store, {r.detector: folders[r.detector] for r in summary.results})
+        summary.gaps = gaps_of(plan, summary.failures, summary.tracebacks)
         log("end", summary.figures())
     return summary
+
+
+def replaced_results(plan: Plan, out: Path) -> Iterator[str]:
+    """Earlier results of the run folder that this run will replace although they are of another part of the track.
+
+    Raises:
+        UsageError: If a result of the whole track would give way to one of a part of it.
+    """
+    now = plan.selection.restrictions()
+    for planned in plan.datasets:
+        for spec in plan.detectors:
+            path = result_path(plan, planned, spec, out)
+            try:
+                before = load_result(path).track.restrictions
+            except ResultError:
+                continue  # none, or of another version of the program
+            if now and not before:
+                raise UsageError(
+                    f"{path} is a result of the whole track, and this run leaves parts out ({'; '.join(now)}); "
+                    "choose another --out"
+                )
+            if before != now:
+                yield f"{path}: was of {'; '.join(before)}"
 
 
 @dataclass
@@ -146,15 +183,17 @@ class Report:
         self.log("cell", facts | batch | _condition(cell.key))
         self._next(1, _words(cell))
 
-    def failure(self, failure: CellFailure) -> None:
-        """Cells that there will not be; a traceback goes to a file of its own."""
+    def failure(self, failure: CellFailure) -> Path | None:
+        """Cells that there will not be; a traceback goes to a file of its own, which is returned."""
         first, facts = failure.cells[0], {"reason": failure.reason, "not_applicable": failure.not_applicable}
+        path = None
         if failure.details:
             path = self.out / "logs" / f"{first.address[:16]}.txt"
             atomic_write(path, failure.details)
             facts["traceback"] = str(path)
         self.log("failed", facts | {"cells": len(failure.cells)} | _condition(first.key))
         self._next(len(failure.cells), f"failed: {failure.reason}")
+        return path
 
     def _next(self, cells: int, words: str) -> None:
         self.seen += cells
@@ -169,8 +208,7 @@ def _execute(plan: Plan, store: CellStore, run: Executor, summary: Summary, repo
 
     def take(outcome: Cell | CellFailure) -> None:
         if isinstance(outcome, CellFailure):
-            _fail(summary, outcome)
-            report.failure(outcome)
+            _fail(summary, outcome, report.failure(outcome))
             return
         store.save(outcome)
         part = feeding[outcome.address]
@@ -193,11 +231,14 @@ def _known_clean(plan: Plan, store: CellStore) -> dict[str, Cell]:
     return {address: cell for address, cell in found.items() if cell is not None}
 
 
-def _fail(summary: Summary, failure: CellFailure) -> None:
+def _fail(summary: Summary, failure: CellFailure, traceback: Path | None) -> None:
     if not failure.not_applicable:
         summary.failed += len(failure.cells)
     for cell in _distinct(failure.cells):
-        summary.failures.setdefault(cell.detector.label, []).append(
+        place = (cell.detector.label, str(cell.key["dataset"][0]))
+        if traceback is not None:
+            summary.tracebacks.setdefault(place, traceback)
+        summary.failures.setdefault(place, []).append(
             Failure(
                 kind="not_applicable" if failure.not_applicable else "failed",
                 category=cell.samples[0].category,

@@ -72,6 +72,18 @@ def make_submission(
     return target
 
 
+def partial(submission: Path) -> list[str]:
+    """What is partial in a submission: one line for each result that leaves out a part of its track."""
+    results = [load_result(path) for path in sorted((submission / "results").glob("*.json"))]
+    lines = []
+    for result in results:
+        failed = sum(failure.kind == "failed" for failure in result.failures)
+        reasons = [*result.track.restrictions, *([f"{failed} parts failed"] if failed else [])]
+        if not result.track.complete:
+            lines.append(f"{result.stem}: {'; '.join(reasons)}: it will be listed, never ranked")
+    return lines
+
+
 def check_slug_free(made: Path, root: Path) -> None:
     """The slug's form, and that no other submission's name differs from it in case only.
 
@@ -107,6 +119,7 @@ def _fill(made: Path, source: Path, results: list[RunResult], about: About, code
         for file in result.evidence:
             _copy(source / "evidence" / file.file, made / "evidence")
     if code is not None:
+        _check_code(code)
         shutil.copyfile(code, made / "detector.py")
     elif (target / "detector.py").is_file():
         shutil.copyfile(target / "detector.py", made / "detector.py")
@@ -119,6 +132,28 @@ def _fill(made: Path, source: Path, results: list[RunResult], about: About, code
     else:
         (made / "submission.toml").write_text(_toml(_fields(made.name, results[0], about)), "utf-8")
     load_submission(made)
+
+
+def _check_code(code: Path) -> None:
+    """The file says what makes the detector; nothing is executed.
+
+    Raises:
+        UsageError: If it is not Python, or nothing in it is called ``detector``.
+    """
+    import ast
+
+    try:
+        body = ast.parse(code.read_bytes()).body
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"--code {code}: not Python ({error})") from error
+    names = {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    assigned = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    names |= {target.id for target in assigned if isinstance(target, ast.Name)}
+    names |= {alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    if "detector" not in names:
+        raise UsageError(
+            f"--code {code}: nothing in it is called `detector`; add a line such as `detector = MyDetector`"
+        )
 
 
 def _copy_gallery(source: Path, made: Path, results: list[RunResult]) -> None:

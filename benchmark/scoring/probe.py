@@ -15,10 +15,10 @@ from benchmark.metrics.outcome import Bools, Floats, MetricOutcome
 from benchmark.metrics.ranking import Ties
 from benchmark.planning.jobs import LEAVE_ONE_OUT
 from benchmark.results.rows import ProbeValue
-from benchmark.scoring.certificates import certified_auroc
 from benchmark.scoring.episodes import EpisodeScores
 from benchmark.scoring.means import over_categories, over_seeds
 from benchmark.statistics.bootstrap import RESAMPLES, macro_auroc_replicates, percentile_interval
+from benchmark.statistics.certificates import certified_auroc
 
 if TYPE_CHECKING:
     import pandas as pd

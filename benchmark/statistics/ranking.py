@@ -1,17 +1,19 @@
-"""Rank intervals from stored paired replicates."""
+"""Rows of a board compared in pairs, from stored paired replicates."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from scipy.stats import norm
 
 from benchmark.errors import ContractError
 from benchmark.metrics.outcome import Floats
+from benchmark.statistics.intervals import LEVEL, Interval
 
-LEVEL = 0.95
+POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +24,82 @@ class RankInterval:
     worst: int
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two rows of a board.
+
+    Attributes:
+        first, second: Positions of the rows.
+        difference: Value of the first minus that of the second.
+        error: Standard error of the difference, from its paired replicates.
+        interval: Normal interval of the difference, for this pair alone.
+        p: Two-sided, for this pair alone.
+        p_holm: Corrected for all pairs of the board together.
+    """
+
+    first: int
+    second: int
+    difference: float
+    error: float
+    interval: Interval
+    p: float
+    p_holm: float
+
+
+def compare_rows(
+    values: Sequence[float], replicates: Sequence[Floats | None], level: float = LEVEL
+) -> list[Comparison]:
+    """Every pair of rows whose difference has a spread.
+
+    A pair whose difference is the same in every resample (two saturated rows on few images, or two copies) is left
+    out: nothing is known about its error.
+
+    Args:
+        values: The headline value of each row.
+        replicates: Paired bootstrap replicates of it [resamples], from the same resamples; None where a row has none.
+        level: Of the intervals.
+
+    Raises:
+        ContractError: replicates of different length, which cannot be paired.
+    """
+    found = list(_differences(values, replicates))
+    z = float(norm.ppf((1 + level) / 2))
+    p_values = [float(2 * norm.sf(abs(difference) / error)) for _, _, difference, error in found]
+    return [
+        Comparison(a, b, difference, error, Interval(difference - z * error, difference + z * error), p, corrected)
+        for (a, b, difference, error), p, corrected in zip(found, p_values, holm_adjusted(p_values), strict=True)
+    ]
+
+
+def _differences(
+    values: Sequence[float], replicates: Sequence[Floats | None]
+) -> Iterator[tuple[int, int, float, float]]:
+    known = {row: np.asarray(part, dtype=np.float64) for row, part in enumerate(replicates) if part is not None}
+    if len({part.shape for part in known.values()}) > 1:
+        raise ContractError("rows to be ranked together need replicates of the same resamples")
+    for a, b in combinations(known, 2):
+        error = float(np.std(known[a] - known[b], ddof=1))
+        if error > 1e-12:
+            yield a, b, values[a] - values[b], error
+
+
 def rank_intervals(
     values: Sequence[float], replicates: Sequence[Floats | None], level: float = LEVEL
 ) -> list[RankInterval | None]:
     """[1 + significantly better, N - significantly worse] for each of N rows; higher values are better.
 
-    Every pair of rows is compared by the spread of its paired differences, and all pairs of the board are corrected
-    together (Holm), so that the intervals hold jointly.
+    All pairs of the board are corrected together (Holm), so that the intervals hold jointly.
 
     Args:
         values: The headline value of each row.
-        replicates: Paired bootstrap replicates of it [resamples], from the same resamples; None where a row has none:
-            it gets no interval and counts as neither better nor worse than any other.
-
-    Raises:
-        ContractError: replicates of different length, which cannot be paired.
+        replicates: As in `compare_rows`; a row without any gets no interval and counts as neither better nor worse
+            than any other.
+        level: Joint level.
     """
-    known = [row for row, part in enumerate(replicates) if part is not None]
-    parts = [np.asarray(replicates[row], dtype=np.float64) for row in known]
-    if len({part.shape for part in parts}) > 1:
-        raise ContractError("rows to be ranked together need replicates of the same resamples")
-    pairs, p_values = _compare(known, np.array([values[row] for row in known]), parts)
     better, worse = np.zeros(len(values), dtype=int), np.zeros(len(values), dtype=int)
-    for (a, b), significant in zip(pairs, holm(p_values, 1 - level), strict=True):
-        if significant:
-            winner, loser = (a, b) if values[a] > values[b] else (b, a)
+    for pair in compare_rows(values, replicates):
+        if pair.p_holm <= 1 - level:
+            winner, loser = (pair.first, pair.second) if pair.difference > 0 else (pair.second, pair.first)
             better[loser] += 1
             worse[winner] += 1
     return [
@@ -55,31 +108,28 @@ def rank_intervals(
     ]
 
 
-def _compare(
-    rows: Sequence[int], values: Floats, replicates: Sequence[Floats]
-) -> tuple[list[tuple[int, int]], list[float]]:
-    """All pairs of rows with the two-sided normal p-value of their difference, by the spread of its replicates."""
-    pairs: list[tuple[int, int]] = []
-    p_values: list[float] = []
-    for first, row in enumerate(rows[:-1]):
-        spreads = np.std(replicates[first] - np.array(replicates[first + 1 :]), axis=1, ddof=1)
-        pairs += [(row, other) for other in rows[first + 1 :]]
-        p_values += map(_p_value, (values[first] - values[first + 1 :]).tolist(), spreads.tolist())
-    return pairs, p_values
+def holm_adjusted(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down p-values: a hypothesis is rejected at family-wise level alpha where its value is <= alpha.
 
-
-def _p_value(difference: float, spread: float) -> float:
-    if spread == 0:
-        return 0.0 if difference else 1.0
-    return math.erfc(abs(difference) / spread / math.sqrt(2))
-
-
-def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
-    """Which hypotheses Holm's step-down procedure rejects at family-wise level ``alpha``."""
+    >>> holm_adjusted([0.01, 0.04, 0.03, 0.005])
+    [0.03, 0.06, 0.06, 0.02]
+    """
     order = np.argsort(p_values, kind="stable")
-    rejected = [False] * len(p_values)
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
     for step, index in enumerate(order):
-        if p_values[index] > alpha / (len(p_values) - step):
-            break
-        rejected[index] = True
-    return rejected
+        highest = max(highest, min(1.0, (len(p_values) - step) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def smallest_difference(pairs: Sequence[Comparison], level: float = LEVEL, power: float = POWER) -> float | None:
+    """The true difference that a board finds in its typical pair with probability ``power``; None without pairs.
+
+    (z(1 - alpha / 2m) + z(power)) times the median standard error of its m pairs: the pair has to pass Holm's first and
+    hardest step.
+    """
+    if not pairs:
+        return None
+    error = float(np.median([pair.error for pair in pairs]))
+    return float((norm.ppf(1 - (1 - level) / (2 * len(pairs))) + norm.ppf(power)) * error)

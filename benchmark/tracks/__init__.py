@@ -20,7 +20,20 @@ else:
     import tomli as tomllib
 
 Positive = Annotated[int, Field(ge=1)]
-Budget = Annotated[Fraction, BeforeValidator(parse_budget)]
+
+
+def _budget(written: object) -> Fraction:
+    if isinstance(written, Fraction):
+        return written
+    if not isinstance(written, str):
+        raise ValueError(f'budget {written!r} is not text; write "1/256" or "4"')
+    try:
+        return parse_budget(written)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+Budget = Annotated[Fraction, BeforeValidator(_budget)]
 
 
 class _Data(BaseModel):

@@ -92,6 +92,12 @@ class Features:
         made: T = self.memo[key]
         return made
 
+    @property
+    def writes(self) -> tuple[int, ...]:
+        """How often each tensor was written into in place: users that share features compare it before and after."""
+        parts = self.maps if self.cls is None else (*self.maps, self.cls)
+        return tuple(0 if part.is_inference() else part._version for part in parts)
+
     def pooled(self) -> Tensor:
         """[CLS, mean patch of the last level] per image, [B, D'] (mean patch alone where there is no CLS)."""
         import torch

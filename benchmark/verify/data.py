@@ -90,7 +90,7 @@ def _check_entry(entry: Entry, dataset: Dataset) -> None:
 
 
 def _check_category(entry: Entry, dataset: Dataset, manifest: Manifest, category: CategoryRef) -> None:
-    from benchmark.runs.collect import support_ref
+    from benchmark.results.references import support_ref
 
     for support in category.supports:
         episode = sample_episode(dataset, manifest, category.name, support.shots, support.seed, limit_of(entry))

@@ -21,7 +21,7 @@ from benchmark.data.episodes import as_tensor
 from benchmark.errors import UsageError
 from benchmark.planning.jobs import DetectorSpec
 from benchmark.planning.workbench import build_detector
-from benchmark.runs.collect import detector_ref
+from benchmark.results.references import detector_ref
 from benchmark.types import Detector, FittedDetector, Sample, Support, TransductiveScorer
 from benchmark.types.data import CategoryInfo
 from benchmark.verify.sandbox.protocol import Channel, Frame
@@ -61,6 +61,7 @@ def load(path: Path | None, name: str, backbone: str | None, options: dict[str, 
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     made = getattr(module, "detector", lambda **_: None)(**({"backbone": backbone} if backbone else {}), **options)
     if not isinstance(made, Detector):
@@ -131,7 +132,9 @@ def main() -> None:
         path = Path(asked["path"]) if asked["path"] else None
         server = Server(load(path, asked["name"], asked["backbone"], asked["options"]))
         spec = DetectorSpec(asked["name"], asked["backbone"])
-        channel.send({"reference": detector_ref(server.detector, spec).model_dump(mode="json")})
+        channel.send(
+            {"reference": detector_ref(server.detector, spec.label, spec.name, spec.backbone).model_dump(mode="json")}
+        )
         while True:
             channel.send({}, server.answer(channel.receive()))
     except Exception as error:  # whatever a detector raises becomes one line for the verdict
