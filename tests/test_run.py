@@ -64,8 +64,8 @@ def test_the_run_is_whole(first: tuple[Path, Summary]) -> None:
     assert not found.failures
     assert not found.track.complete
     assert found.track.restrictions == ("only categories weave", "at most 2 images per class")
-    assert found.find("auroc", shots=1) is not None
-    assert found.find("aupro", shots=1) is not None
+    assert found.scored.find("auroc", shots=1) is not None
+    assert found.scored.find("aupro", shots=1) is not None
 
 
 def test_every_value_is_recomputed_from_the_evidence(first: tuple[Path, Summary]) -> None:
@@ -75,9 +75,8 @@ def test_every_value_is_recomputed_from_the_evidence(first: tuple[Path, Summary]
     scores = read_scores(folder / "demo-v1__procedural.parquet")
     pixels = read_pixels(folder / "demo-v1__procedural.pixel.parquet")
     full = frozenset(a.name for a in found.attacks if a.full_coverage)
-    scored = score_evidence(scores, pixels, Rules("procedural", 1, (2, 8), full, has_normals=True))
-    assert scored.values == found.values
-    assert scored.replicates == found.replicates
+    scored = score_evidence(scores, pixels, Rules("procedural", 1, (Fraction(2), Fraction(8)), full, has_normals=True))
+    assert scored == found.scored
 
 
 def test_the_same_command_runs_nothing_and_writes_the_same_bytes(first: tuple[Path, Summary]) -> None:

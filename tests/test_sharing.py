@@ -114,7 +114,7 @@ class Naive:
         head = self.head(cell, victim, batch) if isinstance(victim, Backbone) else None
         flag = clean_flag(self.clean(cell), [s.label for s in cell.samples]) if cell.attack == "flag_adaptive" else None
         target = BoundTarget(victim, batch.sample_ids, surrogate=head, flag=flag)
-        return next(perturb(attack, target, batch, [cell.budget]))
+        return next(perturb(attack, target, batch, [int(cell.budget)]))
 
     def head(self, cell: CellSpec, fitted: Backbone, batch: AttackBatch) -> torch.nn.Module:
         if cell.attack == "pgd_head_oracle":

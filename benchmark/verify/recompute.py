@@ -21,7 +21,7 @@ RANK_TOLERANCE = 1e-9
 TOLERANCE = 1e-6
 PARALLEL_FROM = 200_000
 """Rows of evidence from which starting processes costs less than it saves."""
-TABLES = ("values", "replicates", "reliability", "entropy", "probes")
+TABLES = tuple(Scored.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _differences(entry: Entry) -> list[Difference]:
 def compare(result: RunResult, scored: Scored) -> Iterator[Difference]:
     """Differences beyond the tolerances, in the order of the file."""
     for table in TABLES:
-        claimed, computed = _keyed(getattr(result, table)), _keyed(getattr(scored, table))
+        claimed, computed = _keyed(getattr(result.scored, table)), _keyed(getattr(scored, table))
         for key in sorted(claimed.keys() | computed.keys()):
             if key not in claimed or key not in computed:
                 yield Difference(
