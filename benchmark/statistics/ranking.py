@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import norm
 
 from benchmark.errors import ContractError
 from benchmark.metrics.outcome import Floats
 from benchmark.statistics.intervals import LEVEL, Interval
 
 POWER = 0.8
+NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ def compare_rows(
         ContractError: replicates of different length, which cannot be paired.
     """
     found = list(_differences(values, replicates))
-    z = float(norm.ppf((1 + level) / 2))
-    p_values = [float(2 * norm.sf(abs(difference) / error)) for _, _, difference, error in found]
+    z = NORMAL.inv_cdf((1 + level) / 2)
+    p_values = [math.erfc(abs(difference) / error / math.sqrt(2)) for _, _, difference, error in found]
     return [
         Comparison(a, b, difference, error, Interval(difference - z * error, difference + z * error), p, corrected)
         for (a, b, difference, error), p, corrected in zip(found, p_values, holm_adjusted(p_values), strict=True)
@@ -132,4 +134,4 @@ def smallest_difference(pairs: Sequence[Comparison], level: float = LEVEL, power
     if not pairs:
         return None
     error = float(np.median([pair.error for pair in pairs]))
-    return float((norm.ppf(1 - (1 - level) / (2 * len(pairs))) + norm.ppf(power)) * error)
+    return (NORMAL.inv_cdf(1 - (1 - level) / (2 * len(pairs))) + NORMAL.inv_cdf(power)) * error
