@@ -122,7 +122,7 @@ def submission(root: Path) -> tuple[dict[str, Any], bytes]:
     (result,) = (folder / "results").glob("*.json")
     data: dict[str, Any] = json.loads(result.read_text())
     for name in ("values", "replicates", "reliability", "entropy"):
-        data[name] = data[name][:3]
+        data["scored"][name] = data["scored"][name][:3]
     return data, (folder / "submission.toml").read_bytes()
 
 

@@ -194,7 +194,7 @@ def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
     ]
     return {
         "schema_version": 2,
-        "track": {"name": made.track, "version": 1, "protocol": 2, "canonical_edge": 112, "complete": made.complete},
+        "track": {"name": made.track, "version": 1, "protocol": 1, "canonical_edge": 112, "complete": made.complete},
         "detector": {
             "name": f"{made.slug}@{made.backbone}" if made.backbone else made.slug,
             "family": made.slug,

@@ -132,7 +132,7 @@ def test_other_peoples_files_are_never_mixed_with(tmp_path: Path) -> None:
 def test_bad_files_are_named_and_fail_or_are_left_out(tmp_path: Path) -> None:
     folder = submissions(tmp_path, *GALLERY[:2])
     bad = folder / "patchcore" / "results" / "embedded-v1__digits.json"
-    bad.write_text(bad.read_text().replace('"schema_version": 1', '"schema_version": 1, "bonus": 1'))
+    bad.write_text(bad.read_text().replace('"schema_version": 2', '"schema_version": 2, "bonus": 1'))
     with pytest.raises(ResultError, match=r"patchcore/results/embedded-v1__digits\.json: .*bonus"):
         build_site([folder], tmp_path / "strict", strict=True, releases=None)
     report = build_site([folder], tmp_path / "site", strict=False, releases=None)

@@ -29,7 +29,7 @@ from benchmark.results.rows import (
 from benchmark.storage.jsonio import atomic_write, canonical_json, strict_loads
 
 SCHEMA_VERSION = 2
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 1
 MAX_RESULT_BYTES = 10_000_000
 MAX_EVIDENCE_BYTES = 10_000_000
 
