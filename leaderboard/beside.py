@@ -12,10 +12,10 @@ from leaderboard.record import Cell, quantum
 from leaderboard.words import score, shots_words
 
 EXPERIMENTS = {
-    "support_poison": "one support image poisoned, {:g}/255",
-    "universal": "one perturbation for a whole category, {:g}/255",
+    "support_poison": "one support image poisoned, {:g} grey levels",
+    "universal": "one perturbation for a whole category, {:g} grey levels",
     "continuous_l2": "white box on float images, L2 radius {:g}",
-    "continuous_linf": "white box on float images, {:g}/255",
+    "continuous_linf": "white box on float images, {:g} grey levels",
     "smoothing": "median of noisy copies, σ = {:g}",
 }
 SEVERITIES = ("slight", "mild", "moderate", "strong", "severe")
@@ -35,7 +35,7 @@ def corruption_table(values: Iterable[MetricValue], shots: int) -> CorruptionTab
     found = {
         tuple((v.attack or "").partition(":")[::2]): cell_of(v)
         for v in values
-        if v.epsilon == NO_BUDGET and v.metric == "auroc_robust" and v.goal == "two_sided" and v.shots == shots
+        if v.budget == NO_BUDGET and v.metric == "auroc_robust" and v.goal == "two_sided" and v.shots == shots
     }
     present = {severity for _, severity in found}
     severities = tuple(s for s in SEVERITIES if s in present) + tuple(sorted(present - set(SEVERITIES)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from markupsafe import Markup
 
+from benchmark.types.condition import budget_text
 from leaderboard.record import SCALE
 from leaderboard.svg import Frame, figure, marker, number, path, place_labels, spread, tag, text
 
@@ -44,16 +46,20 @@ class Series:
         return "ink" if self.style == INK else f"s{self.style % STYLES}"
 
 
-def curves(title: str, series: Sequence[Series], levels: Sequence[int], *, width: int = 460) -> Markup:
+def _budget(level: float) -> str:
+    return budget_text(Fraction(level))
+
+
+def curves(title: str, series: Sequence[Series], levels: Sequence[float], *, width: int = 460) -> Markup:
     """Curves over budgets: level 0 is clean, then grey levels at equal spacing; names stand on the right."""
     height = 300
     slots = {level: float(i) for i, level in enumerate(levels)}
     label_width = 14 + 7.5 * max((len(s.name) for s in series), default=0)
     frame = Frame(42, 34, width - min(label_width, 240), height - 48, (0.0, max(len(levels) - 1.0, 1.0)), (0.0, 1.0))
-    ticks = ["clean" if level == 0 else f"{level}" for level in levels]
+    ticks = ["clean" if level == 0 else _budget(level) for level in levels]
     body = [
         frame.y_axis(QUARTERS, QUARTER_LABELS, "AUROC"),
-        frame.x_axis(list(slots.values()), ticks, "budget ε in grey levels (n/255)"),
+        frame.x_axis(list(slots.values()), ticks, "budget in grey levels"),
         tag("line", x1=frame.left, x2=frame.right, y1=frame.y(0.5), y2=frame.y(0.5), class_="chance"),
     ]
     drawn = [s for s in series if s.points]
@@ -66,7 +72,7 @@ def curves(title: str, series: Sequence[Series], levels: Sequence[int], *, width
     return figure(title, _in_words(drawn), width, height, *body, kind="curves")
 
 
-def _curve(frame: Frame, s: Series, slots: dict[int, float]) -> Markup:
+def _curve(frame: Frame, s: Series, slots: dict[float, float]) -> Markup:
     style = s.css
     xs = [frame.x(slots[int(p.x)]) for p in s.points]
     band = [
@@ -80,7 +86,7 @@ def _curve(frame: Frame, s: Series, slots: dict[int, float]) -> Markup:
         parts.append(path(outline, class_=f"band {style}", close=True))
     parts.append(path([(x, frame.y(p.value)) for x, p in zip(xs, s.points, strict=True)], class_=f"line {style}"))
     for x, p in zip(xs, s.points, strict=True):
-        place = "clean" if p.x == 0 else f"{int(p.x)}/255"
+        place = "clean" if p.x == 0 else _budget(p.x)
         interval = f" [{p.low:.3f}, {p.high:.3f}]" if p.low is not None and p.high is not None else ""
         tip = f"{s.name}, {place}: {p.value:.3f}{interval}"
         parts.append(marker(s.style, x, frame.y(p.value), tip, class_=f"dot {style}"))

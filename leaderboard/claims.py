@@ -15,7 +15,8 @@ def lowered(result: RunResult, verification: Verification) -> RunResult:
     found, claims = verification.lowered_result(result.stem), verification.credits(result.stem)
     if found is None or not claims:
         return result
-    return result.model_copy(update={"values": tuple(_lower(v, found, claims) for v in result.values)})
+    values = tuple(_lower(v, found, claims) for v in result.scored.values)
+    return result.model_copy(update={"scored": result.scored.model_copy(update={"values": values})})
 
 
 def _lower(v: MetricValue, found: LoweredResult, claims: Sequence[CounterRecord]) -> MetricValue:
@@ -23,7 +24,7 @@ def _lower(v: MetricValue, found: LoweredResult, claims: Sequence[CounterRecord]
     if v.category is not None or v.value is None:
         return v
     worst = v.metric == "auroc_robust" and v.attack == WORST_CASE
-    left = found.robust if v.metric == ROBUST_SCORE else found.budgets.get(v.epsilon or "") if worst else None
+    left = found.robust if v.metric == ROBUST_SCORE else found.budgets.get(v.budget or "") if worst else None
     if left is None or left >= v.value:
         return v
     who = ", ".join(f"counter-claim {c.id} ({', '.join(c.authors)})" for c in claims)

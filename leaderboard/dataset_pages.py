@@ -13,7 +13,7 @@ from leaderboard.charts import Point, Series, curves
 from leaderboard.columns import BY_KEY
 from leaderboard.ranks import Rank, order, ranks
 from leaderboard.record import CLEAN, SCALE, WORST_CASE, AttackRecord, Cell, Condition, DatasetRecord, quantum
-from leaderboard.table import HEADLINE_LEVEL, TableRow, TrackTable, View
+from leaderboard.table import TableRow, TrackTable, View, headline_distance
 from leaderboard.words import attack_title
 
 LINES = 8
@@ -98,11 +98,11 @@ def _dataset_track(table: TrackTable, name: str) -> DatasetTrack:
     robust = table.cells(BY_KEY["r"], view)
     cells = level_cells(table, view, conditions)
     rows = tuple(LevelRow(table.rows[i], places[i], robust[i], cells[i]) for i in positions)
-    epsilon = view.condition.epsilon or ""
+    budget = view.condition.budget or ""
     present = [table.rows[i] for i in positions]
-    categories, audit = tuple(_categories(present, name, epsilon)), _audit([row.datasets[name] for row in present])
-    heads = ("clean", *(c.epsilon or "" for c in conditions))
-    return DatasetTrack(table, view, heads, rows, categories, epsilon, audit)
+    categories, audit = tuple(_categories(present, name, budget)), _audit([row.datasets[name] for row in present])
+    heads = ("clean", *(c.budget or "" for c in conditions))
+    return DatasetTrack(table, view, heads, rows, categories, budget, audit)
 
 
 def _audit(datasets: Sequence[DatasetRecord]) -> AuditTable:
@@ -121,13 +121,13 @@ def level_cells(table: TrackTable, view: View, conditions: Sequence[Condition]) 
     return list(zip(*columns, strict=True))
 
 
-def _categories(rows: Sequence[TableRow], name: str, epsilon: str) -> Iterable[CategoryRow]:
+def _categories(rows: Sequence[TableRow], name: str, budget: str) -> Iterable[CategoryRow]:
     """Hardest first, by the mean clean AUROC over detectors."""
     values: dict[str, list[tuple[float, float | None, str]]] = {}
     for row in rows:
         for category in row.datasets[name].categories:
             if category.clean is not None:
-                entry = (category.clean, category.robust.get(epsilon), row.label)
+                entry = (category.clean, category.robust.get(budget), row.label)
                 values.setdefault(category.name, []).append(entry)
     warned = {c.name for row in rows for c in row.datasets[name].categories if c.warnings}
     means = {category: fmean(clean for clean, _, _ in entries) for category, entries in values.items()}
@@ -187,7 +187,7 @@ def _attack_track(table: TrackTable, name: str) -> AttackTrack:
     conditions = [c for c in table.conditions(default.shots) if c.attack == name and c.goal == "two_sided"]
     levels = [c.level for c in conditions]
     cells = level_cells(table, default, conditions)
-    nearest = min(range(len(levels)), key=lambda i: abs(levels[i] - HEADLINE_LEVEL), default=-1) + 1
+    nearest = min(range(len(levels)), key=lambda i: headline_distance(levels[i]), default=-1) + 1
     positions = sorted(range(len(table.rows)), key=lambda i: (-_known(cells[i][nearest]), table.rows[i].slug))
     rows = tuple(LevelRow(table.rows[i], None, None, cells[i]) for i in positions)
     drops = [
@@ -195,9 +195,9 @@ def _attack_track(table: TrackTable, name: str) -> AttackTrack:
         for clean, left in ((c[0].value, c[nearest].value) for c in cells)
         if clean is not None and left is not None
     ]
-    heads = ("clean", *("corrupted" if c.natural else c.epsilon or "" for c in conditions))
+    heads = ("clean", *("corrupted" if c.natural else c.budget or "" for c in conditions))
     natural = any(c.natural for c in conditions)
-    chart = None if natural else _attack_chart(f"{name}, {table.title}", rows, [0, *levels])
+    chart = None if natural else _attack_chart(f"{name}, {table.title}", rows, [0.0, *levels])
     return AttackTrack(table, default, heads, rows, chart, round(fmean(drops)) if drops else None)
 
 
@@ -205,7 +205,7 @@ def _known(cell: Cell) -> int:
     return -SCALE if cell.value is None else cell.value
 
 
-def _attack_chart(title: str, rows: Sequence[LevelRow], levels: Sequence[int]) -> Markup:
+def _attack_chart(title: str, rows: Sequence[LevelRow], levels: Sequence[float]) -> Markup:
     """The most resistant detectors by name, all others together as their mean."""
     series = [_series(row.row.label, row.cells, levels, i) for i, row in enumerate(rows[: LINES - 1])]
     rest = rows[LINES - 1 :]
@@ -220,7 +220,7 @@ def _mean(cells: Sequence[Cell]) -> Cell:
     return Cell(round(fmean(values)) if values else None)
 
 
-def _series(name: str, cells: Sequence[Cell], levels: Sequence[int], style: int) -> Series:
+def _series(name: str, cells: Sequence[Cell], levels: Sequence[float], style: int) -> Series:
     points = tuple(
         Point(float(level), cell.value / SCALE)
         for level, cell in zip(levels, cells, strict=True)

@@ -93,5 +93,5 @@ def robust_replicates(budgets: Sequence[Sequence[BudgetRecord]]) -> Floats | Non
 
 def _alike(budgets: Sequence[Sequence[BudgetRecord]]) -> bool:
     """Every data set has the same budgets, among them the clean scores."""
-    kinds = {tuple(b.epsilon for b in one) for one in budgets}
+    kinds = {tuple(b.budget for b in one) for one in budgets}
     return len(kinds) == 1 and None in next(iter(kinds))

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from benchmark.results.rows import NO_BUDGET, MetricValue, Strict
 from benchmark.results.schema import RunResult
 from benchmark.results.submission import LADDER, CounterRecord, Step, Submission, Verification
+from benchmark.types.condition import parse_budget
 from leaderboard.columns import SHOWN_METRICS
 
 WORST_CASE = "worst_case"
@@ -15,7 +16,16 @@ ROBUST_SCORE = "robust_score"
 SCALE = 1_000_000
 
 Row = tuple[str, int, str | None, str | None, str | None, float | None, float | None, float | None, int, str | None]
-VALUE_FIELDS = ("metric", "shots", "attack", "goal", "epsilon", "value", "low", "high", "n", "reason")
+VALUE_FIELDS = ("metric", "shots", "attack", "goal", "budget", "value", "low", "high", "n", "reason")
+
+
+def level_of(budget: str | None) -> float:
+    """A written budget in grey levels, exact for powers of two; 0 = clean.
+
+    >>> level_of("1/64"), level_of("4"), level_of(None)
+    (0.015625, 4.0, 0.0)
+    """
+    return float(parse_budget(budget)) if budget else 0.0
 
 
 class Condition(NamedTuple):
@@ -23,17 +33,17 @@ class Condition(NamedTuple):
 
     attack: str | None
     goal: str | None
-    epsilon: str | None
+    budget: str | None
 
     @property
-    def level(self) -> int:
+    def level(self) -> float:
         """The budget in grey levels; 0 = clean."""
-        return int(self.epsilon.split("/")[0]) if self.epsilon else 0
+        return level_of(self.budget)
 
     @property
     def natural(self) -> bool:
         """Whether this is a natural corruption: no attack, no budget."""
-        return self.epsilon == NO_BUDGET
+        return self.budget == NO_BUDGET
 
 
 CLEAN = Condition(None, None, None)
@@ -79,7 +89,7 @@ class BudgetRecord(Strict):
     ``replicates`` are paired over detectors; empty where the result has none.
     """
 
-    epsilon: str | None
+    budget: str | None
     value: float
     replicates: tuple[float, ...]
 
@@ -127,8 +137,8 @@ class DatasetRecord(Strict):
 
     def cells(self) -> Iterator[tuple[int, str, Condition, Cell]]:
         """(shots, metric, condition, cell) of every stored value; R always stands under ``R_CONDITION``."""
-        for metric, shots, attack, goal, epsilon, value, low, high, n, reason in self.values:
-            condition = R_CONDITION if metric == ROBUST_SCORE else Condition(attack, goal, epsilon)
+        for metric, shots, attack, goal, budget, value, low, high, n, reason in self.values:
+            condition = R_CONDITION if metric == ROBUST_SCORE else Condition(attack, goal, budget)
             yield shots, metric, condition, Cell(quantum(value), quantum(low), quantum(high), reason, n)
 
     @property
@@ -198,7 +208,7 @@ class Record(Strict):
 
 def dataset_record(result: RunResult, file: str, sha256: str, claims: tuple[CounterRecord, ...]) -> DatasetRecord:
     """Reduce a result to what tables need; ``claims`` have lowered it already."""
-    ranked = next((v.shots for v in result.values if v.metric == ROBUST_SCORE and v.category is None), None)
+    ranked = next((v.shots for v in result.scored.values if v.metric == ROBUST_SCORE and v.category is None), None)
     return DatasetRecord(
         name=result.dataset.name,
         title=result.dataset.title,
@@ -214,7 +224,7 @@ def dataset_record(result: RunResult, file: str, sha256: str, claims: tuple[Coun
         findings=tuple(f"{c.name}: {c.detail}" for c in result.validity.checks if c.status in ("amber", "red")),
         ranked_shots=ranked,
         unranked=_unranked(result),
-        values=tuple(_row(v) for v in result.values if v.category is None and v.metric in SHOWN_METRICS),
+        values=tuple(_row(v) for v in result.scored.values if v.category is None and v.metric in SHOWN_METRICS),
         clean_replicates=_replicates(result, "auroc", ranked, None),
         budgets=tuple(_budgets(result, ranked)),
         counter_claims=claims,
@@ -239,7 +249,7 @@ def dataset_record(result: RunResult, file: str, sha256: str, claims: tuple[Coun
 
 
 def _row(v: MetricValue) -> Row:
-    return (v.metric, v.shots, v.attack, v.goal, v.epsilon, v.value, v.low, v.high, v.n, v.reason)
+    return (v.metric, v.shots, v.attack, v.goal, v.budget, v.value, v.low, v.high, v.n, v.reason)
 
 
 def _seconds_per_pass(result: RunResult) -> float | None:
@@ -253,7 +263,7 @@ def _seconds_per_pass(result: RunResult) -> float | None:
         if attack.knowledge == "white_box" and attack.full_coverage and attack.name in result.timing.passes:
             images = sum(
                 v.n * max(1, sum(shots == v.shots for shots, _ in seeds))
-                for v in result.values
+                for v in result.scored.values
                 if (v.metric, v.attack, v.goal, v.category) == ("auroc_robust", attack.name, "two_sided", None)
             )
             seconds += result.timing.passes[attack.name]
@@ -262,16 +272,16 @@ def _seconds_per_pass(result: RunResult) -> float | None:
 
 
 def _budgets(result: RunResult, ranked: int | None) -> Iterator[BudgetRecord]:
-    for v in result.values:
+    for v in result.scored.values:
         whole = v.metric == "auroc_robust" and v.category is None and v.shots == ranked
         if whole and v.attack in (None, WORST_CASE) and v.value is not None:
-            found = _replicates(result, v.metric, ranked, v.epsilon)
-            yield BudgetRecord(epsilon=v.epsilon, value=v.value, replicates=found)
+            found = _replicates(result, v.metric, ranked, v.budget)
+            yield BudgetRecord(budget=v.budget, value=v.value, replicates=found)
 
 
-def _replicates(result: RunResult, metric: str, shots: int | None, epsilon: str | None) -> tuple[float, ...]:
-    wanted = (metric, shots, epsilon)
-    return next((r.values for r in result.replicates if (r.metric, r.shots, r.epsilon) == wanted), ())
+def _replicates(result: RunResult, metric: str, shots: int | None, budget: str | None) -> tuple[float, ...]:
+    wanted = (metric, shots, budget)
+    return next((r.values for r in result.scored.replicates if (r.metric, r.shots, r.budget) == wanted), ())
 
 
 def _unranked(result: RunResult) -> str | None:
@@ -290,13 +300,13 @@ def _unranked(result: RunResult) -> str | None:
 def _categories(result: RunResult, ranked: int | None) -> tuple[CategoryRecord, ...]:
     clean: dict[str, float | None] = {}
     robust: dict[str, dict[str, float | None]] = {}
-    for v in result.values:
+    for v in result.scored.values:
         if v.category is None or v.shots != ranked:
             continue
         if v.metric == "auroc" and v.attack is None:
             clean[v.category] = v.value
-        elif v.metric == "auroc_robust" and v.attack == WORST_CASE and v.epsilon:
-            robust.setdefault(v.category, {})[v.epsilon] = v.value
+        elif v.metric == "auroc_robust" and v.attack == WORST_CASE and v.budget:
+            robust.setdefault(v.category, {})[v.budget] = v.value
     return tuple(
         CategoryRecord(
             name=c.name,

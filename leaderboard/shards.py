@@ -66,7 +66,7 @@ def base_payload(table: TrackTable) -> dict[str, Any]:
             "shots": view.shots,
             "attack": view.condition.attack,
             "goal": view.condition.goal,
-            "epsilon": view.condition.epsilon,
+            "budget": view.condition.budget,
         },
         "ranks": [[r.rank, r.low, r.high] for r in found],
         "order": order(table, view, found),
@@ -86,7 +86,7 @@ def _attacks(table: TrackTable) -> dict[str, Any]:
 
 
 def _conditions(table: TrackTable, shots: int) -> list[list[str | None]]:
-    return [[c.attack, c.goal, c.epsilon] for c in table.conditions(shots)]
+    return [[c.attack, c.goal, c.budget] for c in table.conditions(shots)]
 
 
 def _row(row: TableRow) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _attack_payload(table: TrackTable, dataset: str, shots: int, attack: str | N
     for condition in (c for c in table.conditions(shots) if c.attack == attack):
         view = View(dataset, shots, condition)
         cells = {c.key: table.cells(c, view) for c in attacked}
-        found[f"{condition.goal} {condition.epsilon}"] = {
+        found[f"{condition.goal} {condition.budget}"] = {
             key: texts.encode(values, interval=key == "a")
             for key, values in cells.items()
             if any(cell.value is not None or cell != ABSENT for cell in values)

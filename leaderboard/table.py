@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,15 @@ from leaderboard.record import (
 )
 
 ALL = "all"
-HEADLINE_LEVEL = 2
+HEADLINE_LEVEL = 1 / 64
+"""Where one number stands for a curve: the budget nearest to it, in octaves."""
+
+
+def headline_distance(level: float) -> float:
+    """Octaves between a budget in grey levels and `HEADLINE_LEVEL`; infinite for clean."""
+    return abs(math.log2(level / HEADLINE_LEVEL)) if level else math.inf
+
+
 ABSENT = Cell(None, note="not measured in this view")
 
 
@@ -131,24 +140,24 @@ class TrackTable:
 
     def conditions(self, shots: int) -> tuple[Condition, ...]:
         """Attacked conditions at a support size: worst case, attacks, corruptions; by name, goal and budget."""
-        found = {c for (_, s), table in self._cells.items() if s == shots for _, c in table if c.epsilon}
+        found = {c for (_, s), table in self._cells.items() if s == shots for _, c in table if c.budget}
         goals = ("two_sided", "evasion", "false_alarm")
 
-        def place(c: Condition) -> tuple[bool, bool, str, int, int]:
+        def place(c: Condition) -> tuple[bool, bool, str, int, float]:
             return c.attack != WORST_CASE, c.natural, c.attack or "", goals.index(c.goal or "two_sided"), c.level
 
         return tuple(sorted(found, key=place))
 
     @cached_property
     def default_view(self) -> View:
-        """All data sets if any row is complete, ranked shots, worst case at the budget nearest to 2/255."""
+        """All data sets if any row is complete, ranked shots, worst case at the budget nearest to `HEADLINE_LEVEL`."""
         counts = {n: sum(n in row.datasets for row in self.rows) for n in self.datasets}
         complete = any(set(self.datasets) <= set(row.datasets) for row in self.rows)
         dataset = self.views[0] if complete else max(self.datasets, key=counts.__getitem__)
         shots = self.ranked_shots if self.ranked_shots in self.shots else self.shots[0]
         conditions = self.conditions(shots)
         worst = [c for c in conditions if c.attack == WORST_CASE] or list(conditions)
-        condition = min(worst, key=lambda c: (abs(c.level - HEADLINE_LEVEL), c), default=CLEAN)
+        condition = min(worst, key=lambda c: (headline_distance(c.level), c), default=CLEAN)
         return View(dataset, shots, condition)
 
     def cells(self, column: Column, view: View) -> list[Cell]:

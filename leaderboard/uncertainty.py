@@ -12,7 +12,7 @@ from benchmark.results.rows import NO_BUDGET, EntropyHistogram, Reliability
 from benchmark.results.schema import RunResult
 from leaderboard.charts import histogram, reliability
 from leaderboard.record import Condition, quantum
-from leaderboard.table import HEADLINE_LEVEL
+from leaderboard.table import headline_distance
 from leaderboard.words import condition_words, score
 
 Diagram = TypeVar("Diagram", Reliability, EntropyHistogram)
@@ -41,8 +41,8 @@ class Uncertainty:
 
 def uncertainty(result: RunResult, shots: int) -> Uncertainty:
     """The diagrams of a result at a support size, attacked ones at the budget nearest to the headline one."""
-    diagrams = _headline_level(result.reliability, shots)
-    histograms = _headline_level(result.entropy, shots)
+    diagrams = _headline_level(result.scored.reliability, shots)
+    histograms = _headline_level(result.scored.entropy, shots)
     clean = next((h for h in histograms if h.attack is None), None)
     charts: dict[Condition, tuple[list[Chart], list[Chart]]] = {}
     for d in diagrams:
@@ -58,20 +58,20 @@ def uncertainty(result: RunResult, shots: int) -> Uncertainty:
 
 
 def _condition(diagram: Diagram) -> Condition:
-    return Condition(diagram.attack, "two_sided" if diagram.attack else None, diagram.epsilon)
+    return Condition(diagram.attack, "two_sided" if diagram.attack else None, diagram.budget)
 
 
 def _left(result: RunResult, shots: int, condition: Condition) -> float:
     """AUROC that an attack leaves, for the order by strength."""
-    found = result.find("auroc_robust", shots=shots, **condition._asdict())
+    found = result.scored.find("auroc_robust", shots=shots, **condition._asdict())
     return 2.0 if found is None or found.value is None else found.value
 
 
 def _headline_level(diagrams: Sequence[Diagram], shots: int) -> list[Diagram]:
     """Clean diagrams and, of every attack (corruptions are none), those at the budget nearest to the headline one."""
-    mine = [d for d in diagrams if d.shots == shots and d.epsilon != NO_BUDGET]
-    distance = [abs(_condition(d).level - HEADLINE_LEVEL) if d.epsilon else 0 for d in mine]
-    nearest: dict[str | None, int] = {}
+    mine = [d for d in diagrams if d.shots == shots and d.budget != NO_BUDGET]
+    distance = [headline_distance(_condition(d).level) if d.budget else 0.0 for d in mine]
+    nearest: dict[str | None, float] = {}
     for diagram, far in zip(mine, distance, strict=True):
         nearest[diagram.attack] = min(far, nearest.get(diagram.attack, far))
     return [d for d, far in zip(mine, distance, strict=True) if far == nearest[d.attack]]
@@ -99,5 +99,5 @@ def _entropy(result: RunResult, clean: EntropyHistogram, attacked: EntropyHistog
 
 def _figure(result: RunResult, metric: str, shots: int, condition: Condition | None, name: str) -> str:
     """``ECE 0.123`` where the result has it."""
-    found = result.find(metric, shots=shots, **condition._asdict()) if condition is not None and metric else None
+    found = result.scored.find(metric, shots=shots, **condition._asdict()) if condition is not None and metric else None
     return f"{name} {score(quantum(found.value))}" if found is not None and found.value is not None else ""

@@ -58,10 +58,10 @@ def attack_title(name: str) -> str:
 
 
 def condition_words(condition: Condition) -> str:
-    """``worst case, two-sided, 2/255``; a corruption has no budget."""
+    """``worst case, two-sided, 1/64``; a corruption has no budget."""
     if condition.attack is None:
         return "clean"
-    budget = None if condition.natural else condition.epsilon
+    budget = None if condition.natural else condition.budget
     return ", ".join(w for w in (attack_name(condition), GOALS[condition.goal or "two_sided"], budget) if w)
 
 

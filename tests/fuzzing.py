@@ -122,7 +122,7 @@ def submission(root: Path) -> tuple[dict[str, Any], bytes]:
     (result,) = (folder / "results").glob("*.json")
     data: dict[str, Any] = json.loads(result.read_text())
     for name in ("values", "replicates", "reliability", "entropy"):
-        data[name] = data[name][:3]
+        data["scored"][name] = data["scored"][name][:3]
     return data, (folder / "submission.toml").read_bytes()
 
 
@@ -131,8 +131,8 @@ def evidence(root: Path) -> dict[str, bytes]:
     """Valid evidence files of both kinds."""
     where = {"dataset": "d", "category": "c", "detector": "x", "shots": 1, "seed": 0}
     clean = pd.DataFrame({"sample_id": list("abcd"), "label": [0, 0, 1, 1], "score": [0.1, 0.2, 0.3, 0.4], **where})
-    clean = clean.assign(attack=None, goal=None, epsilon=None)
-    scores = pd.concat([clean, clean.assign(attack="noise", goal="two_sided", epsilon="2/255")])
+    clean = clean.assign(attack=None, goal=None, budget=None)
+    scores = pd.concat([clean, clean.assign(attack="noise", goal="two_sided", budget="2")])
     types = {"label": "int8", "shots": "int32", "seed": "int32", "score": "float32"}
     write_evidence(root / "scores.parquet", scores[SCORE_COLUMNS].astype(types), SCORE_COLUMNS)
     pixels = clean.assign(region=-1, low=0.0, high=1.0, bins=[[1, 5]] * 4, counts=[[3, 4]] * 4)

@@ -200,7 +200,7 @@ def _harmless(folder: Path) -> None:
 
 def claim(deltas: dict[str, torch.Tensor], evidence=None, **fields: str):  # type: ignore[no-untyped-def]
     """A counter-claim with other fields, perturbations or evidence (a change of true rows) than it should have."""
-    given = {"result": f'"{STEM}"', "category": '"weave"', "shots": "1", "seed": "0", "epsilon": '"2/255"'}
+    given = {"result": f'"{STEM}"', "category": '"weave"', "shots": "1", "seed": "0", "budget": '"2"'}
     given |= {"schema_version": "1", "authors": '["Eve"]', "method": '"mine"'} | fields
 
     def apply(folder: Path) -> None:
@@ -211,7 +211,7 @@ def claim(deltas: dict[str, torch.Tensor], evidence=None, **fields: str):  # typ
             save_file(deltas, place / "perturbation.safetensors")
             return
         rows = pd.read_parquet(scores_path(folder))
-        rows = rows[(rows["attack"] == "pgd_score_10") & (rows["epsilon"] == "2/255")]
+        rows = rows[(rows["attack"] == "pgd_score_10") & (rows["budget"] == "2")]
         write_evidence(place / "evidence.parquet", evidence(rows.assign(attack="pgd_score_100")), SCORE_COLUMNS)
 
     return apply
@@ -236,7 +236,7 @@ simple(
         ),
         "a counter-claim of another size": ("not (3, 112, 112)", claim(levels(1, 3, 56, 56))),
         "a counter-claim without images": ("no perturbations", claim({})),
-        "a counter-claim at a budget that is not ranked": ("no ranked budget", claim(levels(1), epsilon='"16/255"')),
+        "a counter-claim at a budget that is not ranked": ("no ranked budget", claim(levels(1), budget='"16"')),
         "a counter-claim against a result that is not there": (
             "there is no result",
             claim(levels(1), result='"x-v1__y"'),
@@ -256,8 +256,8 @@ simple(
             claim({}, attack='"pgd_score_100"', evidence=lambda s: s.assign(label=(1 - s["label"]).astype("int8"))),
         ),
         "a counter-claim with evidence at another budget": (
-            "epsilon must be",
-            claim({}, attack='"pgd_score_100"', evidence=lambda s: s.assign(epsilon="16/255")),
+            "budget must be",
+            claim({}, attack='"pgd_score_100"', evidence=lambda s: s.assign(budget="16")),
         ),
         "a counter-claim with an unknown key": ("Extra", claim(levels(1), reward='"1"')),
         "a counter-claim that is no safetensors": (

@@ -179,7 +179,7 @@ def _gallery(folder: Path) -> None:
     write("gallery/a.webp", b"<html>")(folder)
     item = (
         '{"file":"a.webp","panels":["clean"],"track":"demo","dataset":"procedural","category":"weave","sample_id":"x",'
-        '"label":0,"shots":1,"attack":"pgd_score_10","epsilon":"2/255","amplification":8,"score_clean":0.1,'
+        '"label":0,"shots":1,"attack":"pgd_score_10","budget":"2","amplification":8,"score_clean":0.1,'
         '"score_attacked":0.2}'
     )
     write("gallery/gallery.json", f'{{"schema_version":1,"items":[{item}]}}'.encode())(folder)

@@ -36,11 +36,16 @@ def result(change: Change) -> Callable[[Path], None]:
     return lambda folder: edit_result(folder, lambda d: change(d) and None)
 
 
+def scored(change: Change) -> Callable[[Path], None]:
+    """An attack that edits the numbers of the result alone."""
+    return result(lambda d: change(d["scored"]))
+
+
 def number(text: str) -> Callable[[Path], None]:
     """An attack that writes something else for the first value."""
 
     def apply(folder: Path) -> None:
-        edit_result(folder, lambda d: d["values"][0].update(value=0.123456))
+        edit_result(folder, lambda d: d["scored"]["values"][0].update(value=0.123456))
         edit_text(result_path(folder), "0.123456", text)
 
     return apply
@@ -58,7 +63,7 @@ def forged(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], N
 
 def headline(data: dict[str, Any]) -> dict[str, Any]:
     """The clean macro AUROC."""
-    return next(v for v in data["values"] if v["metric"] == "auroc" and "category" not in v)
+    return next(v for v in data["scored"]["values"] if v["metric"] == "auroc" and "category" not in v)
 
 
 simple(
@@ -74,9 +79,15 @@ simple(
         "true for a number": ("values.0.value", number("true")),
         "JSON nested 100,000 deep": ("JSON", number("[" * 100_000)),
         "JSON that is not UTF-8": ("JSON", lambda f: result_path(f).write_bytes(b'{"a": "\xff"}')),
-        "an epsilon of 2/256": ("epsilon", result(lambda d: d["values"][-1].update(epsilon="2/256"))),
-        "a value without value and reason": ("values.0", result(lambda d: d["values"][0].update(value=None))),
-        "one value given twice": ("two values share", result(lambda d: d["values"].append(d["values"][0]))),
+        "a budget of 2/256": ("budget", scored(lambda s: s["values"][-1].update(budget="2/256"))),
+        "a value without value and reason": (
+            "scored.values.0",
+            scored(lambda s: s["values"][0].update(value=None)),
+        ),
+        "one value given twice": (
+            "two values share",
+            scored(lambda s: s["values"].append(s["values"][0])),
+        ),
         "evidence outside the folder": ("file", result(lambda d: d["evidence"][0].update(file="../../x.parquet"))),
         "no evidence at all": ("no scores file", result(lambda d: d.update(evidence=[]))),
         "evidence that is missing": ("is missing", lambda f: scores_path(f).unlink()),
@@ -276,7 +287,7 @@ simple(
         ),
         "an attack at a budget of its own choice": (
             "not part of track",
-            scores(lambda s: s.assign(epsilon=s["epsilon"].replace("8/255", "1/255"))),
+            scores(lambda s: s.assign(budget=s["budget"].replace("8", "1"))),
         ),
         "a seed of its own choice": ("not part of track", scores(lambda s: s.assign(seed=np.int32(7)))),
         "a hard image left out under attack only": (
@@ -335,27 +346,27 @@ simple(
         "a narrower interval": ("low", result(lambda d: headline(d).update(low=headline(d)["low"] + 1e-5))),
         "a robust score of 1": (
             "robust_score",
-            result(lambda d: next(v for v in d["values"] if v["metric"] == "robust_score").update(value=1.0)),
+            scored(lambda s: next(v for v in s["values"] if v["metric"] == "robust_score").update(value=1.0)),
         ),
-        "a value left out": ("nothing claimed", result(lambda d: d["values"].remove(headline(d)))),
+        "a value left out": ("nothing claimed", result(lambda d: d["scored"]["values"].remove(headline(d)))),
         "a metric that nobody computed": (
             "a row claimed, nothing computed",
-            result(
-                lambda d: d["values"].append({"metric": "auroc", "category": "nut", "shots": 1, "value": 1.0, "n": 6})
+            scored(
+                lambda s: s["values"].append({"metric": "auroc", "category": "nut", "shots": 1, "value": 1.0, "n": 6})
             ),
         ),
         "a sample size made larger": ("n: ", result(lambda d: headline(d).update(n=1000))),
         "replicates that make it significant": (
             "replicates",
-            result(lambda d: d["replicates"][0].update(values=[0.999] * len(d["replicates"][0]["values"]))),
+            scored(lambda s: s["replicates"][0].update(values=[0.999] * len(s["replicates"][0]["values"]))),
         ),
         "a prettier reliability diagram": (
             "reliability",
-            result(lambda d: d["reliability"][0]["bins"][0].update(observed=0.5, predicted=0.5)),
+            scored(lambda s: s["reliability"][0]["bins"][0].update(observed=0.5, predicted=0.5)),
         ),
         "a prettier entropy histogram": (
             "entropy",
-            result(lambda d: d["entropy"][0].update(counts=list(reversed(d["entropy"][0]["counts"])))),
+            scored(lambda s: s["entropy"][0].update(counts=list(reversed(s["entropy"][0]["counts"])))),
         ),
         "evidence made better, old numbers kept": (
             "claimed",

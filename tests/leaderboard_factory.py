@@ -59,7 +59,7 @@ class Invented:
     @property
     def ranked(self) -> tuple[int, ...]:
         """The track's budgets of R."""
-        return load_track(self.track).ranked_epsilons
+        return load_track(self.track).ranked_budgets
 
 
 POWER = {"fgsm_head": 0.5, "sign_noise": 0.05, "pgd_score_10": 1.6, "apgd_score_10": 1.8, "worst_case": 1.95}
@@ -124,10 +124,10 @@ def _values(made: Invented, rng: np.random.Generator, categories: Sequence[str])
                     for goal in goals:
                         weight = 1.0 if goal == "two_sided" else 0.5
                         signal = base - weight * POWER.get(attack, 1.0) * level / made.toughness
-                        condition = {"attack": attack, "goal": goal, "epsilon": f"{level}/255"}
+                        condition = {"attack": attack, "goal": goal, "budget": f"{level}"}
                         rows += _condition_rows(made, signal, shots, category, condition)
         for i, name in enumerate(made.natural if shots == made.ranked_shots else ()):
-            natural: dict[str, Any] = {"attack": name, "goal": "two_sided", "epsilon": NO_BUDGET}
+            natural: dict[str, Any] = {"attack": name, "goal": "two_sided", "budget": NO_BUDGET}
             rows.append(_row("auroc_robust", shots, _auroc(strength - 0.2 * (i + 1)), 0.02, **natural))
         if shots == made.ranked_shots:
             rows.append(_row("auroc_robust", shots, _auroc(strength)))
@@ -149,7 +149,7 @@ def _replicates(made: Invented, values: Sequence[dict[str, Any]], rng: np.random
         clean = v["metric"] == "auroc" and "attack" not in v
         if (clean or headline) and "category" not in v:
             samples = (v["value"] + rng.normal(0, 0.006, 200)).clip(0, 1).round(6)
-            found.append({k: v[k] for k in ("metric", "shots", "epsilon") if k in v} | {"values": samples.tolist()})
+            found.append({k: v[k] for k in ("metric", "shots", "budget") if k in v} | {"values": samples.tolist()})
     areas = [r["values"] for r in found if r["metric"] == "auroc_robust"]
     if areas:
         robust = robust_score(np.array(areas)).tolist()
@@ -193,7 +193,7 @@ def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
         ("platt", "fgsm_head", -0.3),
     ]
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "track": {"name": made.track, "version": 1, "protocol": 1, "canonical_edge": 112, "complete": made.complete},
         "detector": {
             "name": f"{made.slug}@{made.backbone}" if made.backbone else made.slug,
@@ -253,15 +253,19 @@ def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
             for a in made.attacks
         ],
         "metrics": {v["metric"]: 1 for v in values},
-        "values": values,
-        "replicates": _replicates(made, values, rng),
-        "reliability": [
-            {"shots": made.ranked_shots, "calibrator": c, "bins": _bins(rng, bend)} | _under(a) for c, a, bend in curves
-        ],
-        "entropy": [
-            {"shots": made.ranked_shots, "counts": sorted(rng.poisson(12, 20).tolist(), reverse=a is None)} | _under(a)
-            for a in (None, "fgsm_head")
-        ],
+        "scored": {
+            "values": values,
+            "replicates": _replicates(made, values, rng),
+            "reliability": [
+                {"shots": made.ranked_shots, "calibrator": c, "bins": _bins(rng, bend)} | _under(a)
+                for c, a, bend in curves
+            ],
+            "entropy": [
+                {"shots": made.ranked_shots, "counts": sorted(rng.poisson(12, 20).tolist(), reverse=a is None)}
+                | _under(a)
+                for a in (None, "fgsm_head")
+            ],
+        },
         "evidence": [{"file": f"{made.track}-v1__{dataset}.parquet", "kind": "scores", "sha256": DIGEST, "rows": 4000}],
         "validity": {
             "badge": made.badge,
@@ -297,7 +301,7 @@ def invented_data(made: Invented, dataset: str) -> dict[str, Any]:
 
 
 def _under(attack: str | None) -> dict[str, str | None]:
-    return {"attack": attack, "epsilon": "2/255" if attack else None}
+    return {"attack": attack, "budget": "2" if attack else None}
 
 
 def _knowledge(attack: str, made: Invented) -> str:

@@ -31,10 +31,7 @@ def cells(
     track = track or load_track("demo")
     whole = track.model_copy(update={"datasets": tuple(d.model_copy(update={"limit": None}) for d in track.datasets)})
     plan = make_plan(whole, selection, CellStore(tmp_path), bench or Workbench())
-    found = {
-        (c.shots, c.seed, c.attack, repr(c.key.get("budget", c.key.get("epsilon"))), c.probe): c
-        for c in plan.datasets[0].cells
-    }
+    found = {(c.shots, c.seed, c.attack, repr(c.key.get("budget")), c.probe): c for c in plan.datasets[0].cells}
     assert len(found) == len(plan.datasets[0].cells)
     return found
 

@@ -158,16 +158,16 @@ def test_the_paired_interval_brackets_the_difference() -> None:
 def test_conditions_come_from_evidence_rows() -> None:
     rows = [
         {"category": "nut", "shots": 4, "seed": 0, "sample_id": s, "label": int(s == "b"), "attack": a, "goal": g}
-        | {"epsilon": e, "score": v}
+        | {"budget": e, "score": v}
         for s, a, g, e, v in [
             ("a", None, None, None, 0.1),
             ("b", None, None, None, 0.9),
-            ("b", "pgd_score", "two_sided", "2/255", 0.3),
-            ("a", "pgd_score", "two_sided", "2/255", 0.2),
+            ("b", "pgd_score", "two_sided", "2", 0.3),
+            ("a", "pgd_score", "two_sided", "2", 0.2),
         ]
     ]
     (found,) = conditions_of(pd.DataFrame(rows))
-    assert (found.attack, found.epsilon, found.episode) == ("pgd_score", 2, "nut/4/0")
+    assert (found.attack, found.budget, found.episode) == ("pgd_score", 2, "nut/4/0")
     assert dict(zip(found.sample_ids, found.scores.tolist(), strict=True)) == {"a": 0.2, "b": 0.3}
     assert found.labels.tolist() == [0, 1]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def track(*probes: Probe) -> Track:
     """One category, two support sets, every kind of attack."""
     tiers = (
         Tier(name="clean", shots=(1, 2), seeds=(0,)),
-        Tier(name="cheap", shots=(1, 2), seeds=(0,), attacks=ATTACKS, epsilons=(2,)),
+        Tier(name="cheap", shots=(1, 2), seeds=(0,), attacks=ATTACKS, budgets=(Fraction(2),)),
     )
     return load_track("embedded").model_copy(update={"tiers": tiers, "probes": probes, "chunk_size": 3})
 

@@ -40,7 +40,7 @@ def outcomes(out: Path, detector: str, limit: int = 5) -> list[Cell | CellFailur
 def by_condition(found: list[Cell | CellFailure]) -> dict[tuple[object, object], Cell]:
     cells = [cell for cell in found if isinstance(cell, Cell)]
     assert len(cells) == len(found)
-    return {(c.key["attack"] and c.key["attack"]["name"], c.key["epsilon"]): c for c in cells}
+    return {(c.key["attack"] and c.key["attack"]["name"], c.key["budget"]): c for c in cells}
 
 
 @pytest.mark.parametrize(("name", "batch"), [("cuda", 3), ("cpu", 1), ("numpy", 3)])
@@ -83,8 +83,8 @@ def test_a_raising_detector_loses_its_category_and_nothing_else(
         "2",
         "--attack",
         "pgd_score_10",
-        "--epsilon",
-        "2/255",
+        "--budget",
+        "2",
         "--progress",
         "off",
         "--out",

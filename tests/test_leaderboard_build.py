@@ -55,7 +55,7 @@ def add_gallery(folder: Path) -> None:
         "file": "a.webp", "panels": ["clean", "perturbation", "attacked", "map_clean", "map_attacked"],
         "track": "embedded",
         "dataset": "procedural", "category": "nut", "sample_id": "nut/test/hole/000.png", "label": 1, "shots": 4,
-        "attack": "pgd_score_10", "epsilon": "2/255", "amplification": 16, "score_clean": 1.0, "score_attacked": 0.5,
+        "attack": "pgd_score_10", "budget": "2", "amplification": 16, "score_clean": 1.0, "score_attacked": 0.5,
     }  # fmt: skip
     (folder / "gallery" / "gallery.json").write_text(pretty_json({"schema_version": 1, "items": [item]}))
 
@@ -132,7 +132,7 @@ def test_other_peoples_files_are_never_mixed_with(tmp_path: Path) -> None:
 def test_bad_files_are_named_and_fail_or_are_left_out(tmp_path: Path) -> None:
     folder = submissions(tmp_path, *GALLERY[:2])
     bad = folder / "patchcore" / "results" / "embedded-v1__digits.json"
-    bad.write_text(bad.read_text().replace('"schema_version": 1', '"schema_version": 1, "bonus": 1'))
+    bad.write_text(bad.read_text().replace('"schema_version": 2', '"schema_version": 2, "bonus": 1'))
     with pytest.raises(ResultError, match=r"patchcore/results/embedded-v1__digits\.json: .*bonus"):
         build_site([folder], tmp_path / "strict", strict=True, releases=None)
     report = build_site([folder], tmp_path / "site", strict=False, releases=None)
@@ -319,7 +319,7 @@ def test_reported_values_stand_beside_measured_ones(tmp_path: Path) -> None:
     folder = submissions(tmp_path, made)
     build_site([folder], tmp_path / "site", strict=True, releases=None)
     result = invented_result(made, "mvtec_ad")
-    clean = result.find("auroc", shots=4)
+    clean = result.scored.find("auroc", shots=4)
     assert clean is not None
     page = (tmp_path / "site" / "reported.html").read_text()
     assert f'<a href="detectors/anomalydino.html">here {clean.value:.3f}</a>' in page

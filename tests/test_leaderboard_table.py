@@ -24,7 +24,7 @@ from leaderboard.tracks import track_tables
 from leaderboard.words import file_name, hundredths, score
 from tests.leaderboard_factory import GALLERY, POWER, Invented, invented_data
 
-WORST = Condition("worst_case", "two_sided", "2/255")
+WORST = Condition("worst_case", "two_sided", "2")
 
 
 def table_of(*made: Invented, change: Any = None) -> TrackTable:
@@ -107,7 +107,7 @@ def test_maps_have_no_worst_case_but_a_worst_attack() -> None:
     table = table_of(GALLERY[0])
     cell = table.cells(BY_KEY["aupro_attacked"], table.default_view)[0]
     single = {
-        attack: table.cells(BY_KEY["aupro_attacked"], View("all", 4, Condition(attack, "two_sided", "2/255")))[0].value
+        attack: table.cells(BY_KEY["aupro_attacked"], View("all", 4, Condition(attack, "two_sided", "2")))[0].value
         for attack in GALLERY[0].attacks
     }
     lowest = min(single, key=lambda a: single[a] or 0)
@@ -124,12 +124,12 @@ def test_a_metric_without_value_keeps_its_reason() -> None:
 
 def test_attacks_on_a_subset_say_so_and_are_no_worst_attack() -> None:
     def shrink(_: Invented, data: dict[str, Any]) -> None:
-        for v in data["values"]:
+        for v in data["scored"]["values"]:
             if v.get("attack") == "apgd_score_10":
                 v["n"] = 16
 
     table = table_of(GALLERY[0], change=shrink)
-    part = table.cells(BY_KEY["a"], View("procedural", 4, Condition("apgd_score_10", "two_sided", "2/255")))[0]
+    part = table.cells(BY_KEY["a"], View("procedural", 4, Condition("apgd_score_10", "two_sided", "2")))[0]
     assert part.note == "on 16 of 160 images"
     worst = table.cells(BY_KEY["aupro_attacked"], table.default_view)[0]
     assert worst.note == "worst single attack: pgd_score_10"
@@ -175,7 +175,7 @@ def test_equal_rows_share_a_place_and_an_open_interval() -> None:
 def test_rows_without_replicates_get_no_interval() -> None:
     def forget(one: Invented, data: dict[str, Any]) -> None:
         if one.slug == "patchcore":
-            data["replicates"] = []
+            data["scored"]["replicates"] = []
 
     found = ranks(table := table_of(*GALLERY[:3], change=forget), table.default_view)
     assert [r.rank for r in found] == [1, 2, 3]
@@ -202,7 +202,7 @@ def test_r_over_data_sets_averages_before_it_clips() -> None:
 
     def split(_: Invented, data: dict[str, Any]) -> None:
         left = {"procedural": 0.9, "digits": 0.3}[data["dataset"]["name"]]
-        for v in data["values"]:
+        for v in data["scored"]["values"]:
             if v["metric"] == "auroc_robust" and "category" not in v:
                 v["value"] = left
             elif v["metric"] == "robust_score":
@@ -223,10 +223,10 @@ def test_one_data_set_at_chance_does_not_unrank_a_row() -> None:
 
     def weaken(one: Invented, data: dict[str, Any]) -> None:
         if one.slug == "patchcore" and data["dataset"]["name"] == "digits":
-            for v in data["values"]:
+            for v in data["scored"]["values"]:
                 if v["metric"] == "auroc" and "attack" not in v and "category" not in v:
                     v |= {"value": 0.55, "low": 0.45, "high": 0.65}
-            for r in data["replicates"]:
+            for r in data["scored"]["replicates"]:
                 if r["metric"] == "auroc":
                     r["values"] = [x - 0.3 for x in r["values"]]
 
@@ -239,19 +239,19 @@ def test_counter_claims_lower_a_row_with_credit() -> None:
     made = GALLERY[0]
     data = invented_data(made, "procedural")
     result = RunResult.model_validate_json(json.dumps(data))
-    before = next(v for v in result.values if v.metric == "robust_score")
+    before = next(v for v in result.scored.values if v.metric == "robust_score")
     claim = CounterRecord(
-        id="first", result=result.stem, authors=("Eve",), method="mine", epsilon="8/255", images=3,
+        id="first", result=result.stem, authors=("Eve",), method="mine", budget="8", images=3,
         robust_before=before.value, robust_after=0.1,
     )  # fmt: skip
-    left = LoweredResult(result=result.stem, robust=0.1, budgets={"2/255": 0.05, "8/255": 1.0})
+    left = LoweredResult(result=result.stem, robust=0.1, budgets={"2": 0.05, "8": 1.0})
     vouched = Verification(schema_version=1, protocol=1, results={}, steps=(), counter_claims=(claim,), lowered=(left,))
-    found = {v.key: v for v in lowered(result, vouched).values}
+    found = {v.key: v for v in lowered(result, vouched).scored.values}
     robust = found[before.key]
     assert (robust.value, robust.low) == (0.1, None)
     assert "counter-claim first (Eve)" in (robust.reason or "")
     where = {"shots": 4, "attack": "worst_case", "goal": "two_sided"}
-    gone, kept = (result.find("auroc_robust", epsilon=e, **where) for e in ("2/255", "8/255"))
+    gone, kept = (result.scored.find("auroc_robust", budget=e, **where) for e in ("2", "8"))
     assert gone is not None
     assert kept is not None
     assert found[gone.key].value == 0.05

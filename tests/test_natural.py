@@ -21,11 +21,11 @@ class Unseen(FittedDetector):
         raise AssertionError("a corruption asked the detector")
 
 
-def corrupt(name: str, severity: str, images: torch.Tensor, epsilon: int = 255) -> torch.Tensor:
+def corrupt(name: str, severity: str, images: torch.Tensor, budget: int = 255) -> torch.Tensor:
     """As the harness runs it: the ball is the whole range."""
     ids = tuple(map(str, range(len(images))))
     batch = AttackBatch(images, torch.zeros(len(images), dtype=torch.int64), ids)
-    return next(perturb(build_attack(f"{name}:{severity}"), BoundTarget(Unseen(), ids), batch, [epsilon]))
+    return next(perturb(build_attack(f"{name}:{severity}"), BoundTarget(Unseen(), ids), batch, [budget]))
 
 
 @pytest.mark.parametrize("name", ["jpeg", "blur", "brightness", "contrast"])

@@ -74,9 +74,9 @@ def test_every_probe_of_the_track_has_rows_and_a_table(folder: Path) -> None:
         ("continuous_linf", 0.5): 4,
         ("smoothing", 0.05): 400,
     }
-    tables = {(v.probe, v.metric) for v in found.result.probes if v.category is None}
+    tables = {(v.probe, v.metric) for v in found.result.scored.probes if v.category is None}
     assert {("support_poison", "auroc_robust"), ("universal", "auroc"), ("smoothing", "certified_auroc")} <= tables
-    radii = [v.radius for v in found.result.probes if v.metric == "certified_auroc" and v.category is None]
+    radii = [v.radius for v in found.result.scored.probes if v.metric == "certified_auroc" and v.category is None]
     assert radii == [0.0125, 0.025, 0.05]
 
 
@@ -147,7 +147,7 @@ def rows(scores: list[float], labels: list[int], **more: object) -> pd.DataFrame
 
 def clean(scores: list[float], labels: list[int]) -> pd.DataFrame:
     none = pd.Series([None] * len(scores), dtype=object)
-    return rows(scores, labels, attack=none, goal=none, epsilon=none)
+    return rows(scores, labels, attack=none, goal=none, budget=none)
 
 
 def test_support_only_thresholds_flag_above_the_largest_left_out_score() -> None:
@@ -189,7 +189,7 @@ def test_prediction_sets_cover_as_promised_on_a_larger_data_set_and_lose_it_unde
     scores = random.normal(np.array(labels) * 2.0)
     frame = clean(scores.tolist(), labels)
     attacked = frame.assign(score=scores + 3.0 * (1 - 2 * np.array(labels)))
-    attacked = attacked.assign(attack="pgd_score", goal="two_sided", epsilon="2/255")
+    attacked = attacked.assign(attack="pgd_score", goal="two_sided", budget="2")
     values = score_evidence(pd.concat([frame, attacked]), None, RULES).values
     found = {(v.metric, v.goal): v.value for v in values if v.metric in ("coverage", "set_size")}
     assert found["coverage", None] == pytest.approx(0.9, abs=0.06)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,11 +19,14 @@ from benchmark.report.render import render_html, render_markdown, write_report
 from benchmark.report.study import Study, study_of
 from benchmark.results.evidence import PROBE_COLUMNS
 from benchmark.scoring.episodes import episodes_of
+from benchmark.types.condition import CLEAN, Condition
 
-SHIFTS = {  # attack -> epsilon -> how far towards the other class each image is pushed
-    "sign_noise": {"2/255": 0.02, "8/255": 0.05},
-    "weak": {"2/255": 0.02, "8/255": 0.05},
-    "strong": {"2/255": 2.5, "8/255": 12.0},  # just past the threshold, then far beyond: overshoot
+STRONG = Condition("strong", "two_sided", Fraction(2))
+
+SHIFTS = {  # attack -> budget -> how far towards the other class each image is pushed
+    "sign_noise": {"2": 0.02, "8": 0.05},
+    "weak": {"2": 0.02, "8": 0.05},
+    "strong": {"2": 2.5, "8": 12.0},  # just past the threshold, then far beyond: overshoot
 }
 
 
@@ -38,21 +42,21 @@ def planted(detector: str = "toy", dataset: str = "digits", seeds: int = 2) -> p
             clean[::13] += 6 * labels[::13]  # a long tail spoils min-max scaling
             rows += _rows(category, seed, labels, None, None, clean)
             for attack, shifts in SHIFTS.items():
-                for epsilon, shift in shifts.items():
+                for budget, shift in shifts.items():
                     moved = clean + shift * np.where(labels, -1, 1) + 0.02 * rng.normal(size=60)
-                    rows += _rows(category, seed, labels, attack, epsilon, moved)
-            rows += _rows(category, seed, labels, "audit_only", "2/255", clean)[:5]
-    frame = pd.DataFrame(rows, columns=["category", "sample_id", "label", "seed", "attack", "epsilon", "score"])
+                    rows += _rows(category, seed, labels, attack, budget, moved)
+            rows += _rows(category, seed, labels, "audit_only", "2", clean)[:5]
+    frame = pd.DataFrame(rows, columns=["category", "sample_id", "label", "seed", "attack", "budget", "score"])
     return frame.assign(
         detector=detector, dataset=dataset, shots=4, goal=frame["attack"].map(lambda a: "two_sided" if a else None)
     )
 
 
 def _rows(
-    category: str, seed: int, labels: np.ndarray, attack: str | None, epsilon: str | None, scores: np.ndarray
+    category: str, seed: int, labels: np.ndarray, attack: str | None, budget: str | None, scores: np.ndarray
 ) -> list:
     return [
-        (category, f"{category}/{k:02d}.png", int(y), seed, attack, epsilon, float(s))
+        (category, f"{category}/{k:02d}.png", int(y), seed, attack, budget, float(s))
         for k, (y, s) in enumerate(zip(labels, scores, strict=True))
     ]
 
@@ -77,10 +81,10 @@ def test_the_planted_claims_are_found(section: Section) -> None:
     for metric in ("AUROC", "AP", "F1", "G-mean"):
         said = answer(section, f"Does {metric} drop")
         assert "in 2 of 4 conditions" in said
-        assert "under strong at 8/255" in said
+        assert "under strong at 8" in said
     assert answer(section, "miscalibrated").startswith("Yes")
     assert answer(section, "entropy rise").startswith("Partly")
-    assert answer(section, "break").startswith("strong: two_sided from 8/255, evasion from 8/255")
+    assert answer(section, "break").startswith("strong: two_sided from 8, evasion from 8")
     assert "weak" not in answer(section, "break")
 
 
@@ -106,7 +110,7 @@ def test_noise_is_not_judged_against_itself_and_does_not_exceed_itself(section: 
 
 def test_draws_start_with_the_value_on_the_actual_images(study: Study) -> None:
     draws = study.detection()
-    for row, condition in enumerate([(None, None), *study.attacks]):
+    for row, condition in enumerate([CLEAN, *study.attacks]):
         metric = ranking.auroc if row == 0 else ranking.auroc_robust
         expected = np.mean([metric(e.labels, e.scores[condition]).value for e in study.episodes])
         assert draws["AUROC"][row, 0] == pytest.approx(expected)
@@ -117,9 +121,9 @@ def test_draws_start_with_the_value_on_the_actual_images(study: Study) -> None:
     for e in study.episodes:
         p = e.platt
         assert not isinstance(p, NotApplicableError)
-        before, after = (entropy(p[condition][e.labels]) for condition in ((None, None), ("strong", "2/255")))
+        before, after = (entropy(p[condition][e.labels]) for condition in (CLEAN, STRONG))
         values.append([after.mean(), entropy_auroc(before, after, e.folds[e.labels]).value])
-    row = 1 + study.attacks.index(("strong", "2/255"))
+    row = 1 + study.attacks.index(STRONG)
     assert [mean[row, 0], area[row, 0]] == pytest.approx(np.mean(values, axis=0))
     assert area[0] == pytest.approx(np.full(51, 0.5))
 
@@ -167,7 +171,7 @@ def test_markdown_tables_have_as_many_cells_as_heads(section: Section) -> None:
 def test_corruptions_and_probes_have_tables_of_their_own() -> None:
     frame = planted(seeds=1)
     clean = frame[frame["attack"].isna()]
-    corrupted = clean.assign(attack="jpeg:severe", goal="two_sided", epsilon="255/255", score=clean["score"] * 0.5)
+    corrupted = clean.assign(attack="jpeg:severe", goal="two_sided", budget="255", score=clean["score"] * 0.5)
     moved = clean["score"] - 9.0 * (2 * clean["label"] - 1)
     probes = clean.assign(probe="universal", value=8.0, draw=0, score=moved)[PROBE_COLUMNS]
     (found,) = sections(pd.concat([frame, corrupted], ignore_index=True), resamples=50, probes=probes)
@@ -180,6 +184,6 @@ def test_corruptions_and_probes_have_tables_of_their_own() -> None:
     text, html = render_markdown([found]), render_html([found])
     assert "| universal | 8.0 grey levels | auroc_robust | – | 0.000 [0.000, 0.000] | 240 |" in text
     assert html.count("jpeg:severe") == len(found.natural)
-    assert "255/255" not in html
+    assert "255" not in html
     for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
         assert len({line.count("|") for line in block.splitlines()}) == 1, block

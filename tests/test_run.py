@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,8 @@ def test_the_run_is_whole(first: tuple[Path, Summary]) -> None:
     assert not found.failures
     assert not found.track.complete
     assert found.track.restrictions == ("only categories weave", "at most 2 images per class")
-    assert found.find("auroc", shots=1) is not None
-    assert found.find("aupro", shots=1) is not None
+    assert found.scored.find("auroc", shots=1) is not None
+    assert found.scored.find("aupro", shots=1) is not None
 
 
 def test_every_value_is_recomputed_from_the_evidence(first: tuple[Path, Summary]) -> None:
@@ -74,9 +75,8 @@ def test_every_value_is_recomputed_from_the_evidence(first: tuple[Path, Summary]
     scores = read_scores(folder / "demo-v1__procedural.parquet")
     pixels = read_pixels(folder / "demo-v1__procedural.pixel.parquet")
     full = frozenset(a.name for a in found.attacks if a.full_coverage)
-    scored = score_evidence(scores, pixels, Rules("procedural", 1, (2, 8), full, has_normals=True))
-    assert scored.values == found.values
-    assert scored.replicates == found.replicates
+    scored = score_evidence(scores, pixels, Rules("procedural", 1, (Fraction(2), Fraction(8)), full, has_normals=True))
+    assert scored == found.scored
 
 
 def test_the_same_command_runs_nothing_and_writes_the_same_bytes(first: tuple[Path, Summary]) -> None:
@@ -110,7 +110,7 @@ def test_alone_or_together_a_detector_gets_the_same_scores(first: tuple[Path, Su
     shared = {c.address: c for c in map(CellStore(first[0]).load, CellStore(first[0]).addresses()) if c}
     for detector in SELECTION.detectors:
         for attack in ("fgsm_head", "sign_noise", "pgd_score_10"):
-            run(tmp_path, replace(SELECTION, detectors=(detector,), attacks=(attack,), epsilons=(2,)))
+            run(tmp_path, replace(SELECTION, detectors=(detector,), attacks=(attack,), budgets=(Fraction(2),)))
     alone = CellStore(tmp_path)
     compared = 0
     for address in alone.addresses():
@@ -122,7 +122,9 @@ def test_alone_or_together_a_detector_gets_the_same_scores(first: tuple[Path, Su
 
 
 def test_transfer_runs_where_its_source_is_not_evaluated(tmp_path: Path) -> None:
-    selection = Selection(("knn@gabor",), ("digits",), ("0",), (4,), attacks=("transfer_10",), epsilons=(2,), limit=2)
+    selection = Selection(
+        ("knn@gabor",), ("digits",), ("0",), (4,), attacks=("transfer_10",), budgets=(Fraction(2),), limit=2
+    )
     summary = run(tmp_path / "alone", selection, load_track("embedded"))
     together = replace(selection, detectors=("knn@gabor", "anomalydino"))
     assert (summary.done, summary.failed) == (2, 0)
@@ -138,7 +140,7 @@ def test_transfer_runs_where_its_source_is_not_evaluated(tmp_path: Path) -> None
 
 def test_every_registered_detector_runs_in_the_embedded_track(tmp_path: Path) -> None:
     names = tuple(name for name in DETECTORS if name != "anomalib" and ":" not in name)
-    selection = Selection(names, ("digits",), ("0",), (4,), attacks=("pgd_score_10",), epsilons=(2,), limit=1)
+    selection = Selection(names, ("digits",), ("0",), (4,), attacks=("pgd_score_10",), budgets=(Fraction(2),), limit=1)
     summary = run(tmp_path, selection, load_track("embedded"))
     assert summary.failed == 0, summary.failures
     assert len(summary.results) == len(names)
@@ -149,7 +151,7 @@ def test_every_registered_detector_runs_in_the_embedded_track(tmp_path: Path) ->
     }
     for entry in summary.results:
         assert not entry.result.failures
-        assert entry.result.find("auroc", shots=4) is not None
+        assert entry.result.scored.find("auroc", shots=4) is not None
 
 
 def test_a_plan_writes_nothing(tmp_path: Path) -> None:

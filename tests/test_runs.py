@@ -23,7 +23,7 @@ KEY: dict[str, Any] = {
     "shots": 1,
     "attack": None,
 }
-NOISE = {"attack": {"name": "sign_noise", "version": 1}, "epsilon": 2}
+NOISE = {"attack": {"name": "sign_noise", "version": 1}, "budget": 2}
 
 
 def save(run: Path, **changes: Any) -> Path:
@@ -48,7 +48,7 @@ def files(run: Path) -> set[Path]:
 def test_show_counts_cells_by_condition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save(tmp_path)
     save(tmp_path, **NOISE)
-    save(tmp_path, **NOISE | {"epsilon": 4})
+    save(tmp_path, **NOISE | {"budget": 4})
     save(tmp_path, probe=["shift_blur", 1.0, 1], dataset=["procedural", 1, "nut"])
     assert runs("show", str(tmp_path), "--json") == 0
     digits, procedural = json.loads(capsys.readouterr().out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,10 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmark.errors import ResultError
-from benchmark.results.rows import MetricValue
-from benchmark.scoring.score import Rules, Scored, score_evidence
+from benchmark.results.rows import MetricValue, Scored
+from benchmark.scoring.score import Rules, score_evidence
 
-RULES = Rules("toy", 4, (2, 8), frozenset({"pgd", "noise"}), has_normals=True)
+RULES = Rules("toy", 4, (Fraction(2), Fraction(8)), frozenset({"pgd", "noise"}), has_normals=True)
 CATEGORIES = ("bolt", "cap")
 
 
@@ -28,17 +29,17 @@ def evidence(n: int = 12, seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
                 clean = rng.normal() + 2.0 * label
                 base = {"dataset": "toy", "category": category, "sample_id": f"{category}/{i:03d}", "label": label}
                 base |= {"detector": "d", "shots": 4, "seed": seed}
-                rows.append(base | {"attack": None, "goal": None, "epsilon": None, "score": clean})
+                rows.append(base | {"attack": None, "goal": None, "budget": None, "score": clean})
                 for attack, strength in (("pgd", 1.0), ("noise", 0.1)):
                     for level in (2, 8):
                         moved = clean + strength * level / 4 * (1 - 2 * label)
-                        where = {"attack": attack, "goal": "two_sided", "epsilon": f"{level}/255"}
+                        where = {"attack": attack, "goal": "two_sided", "budget": f"{level}"}
                         rows.append(base | where | {"score": moved})
     return pd.DataFrame(rows).astype({"score": "float32", "label": "int8"})
 
 
 def value(scored: Scored, metric: str, **where: object) -> MetricValue:
-    wanted = {"category": None, "attack": None, "goal": None, "epsilon": None} | where
+    wanted = {"category": None, "attack": None, "goal": None, "budget": None} | where
     found = [v for v in scored.values if v.metric == metric and all(getattr(v, k) == w for k, w in wanted.items())]
     assert len(found) == 1, (metric, where, len(found))
     return found[0]
@@ -54,10 +55,8 @@ def scored(frame: pd.DataFrame) -> Scored:
     return score_evidence(frame, None, RULES)
 
 
-def by_episode(frame: pd.DataFrame, function: object, attack: str | None = None, epsilon: str | None = None) -> float:
-    rows = (
-        frame[frame.attack.isna()] if attack is None else frame[(frame.attack == attack) & (frame.epsilon == epsilon)]
-    )
+def by_episode(frame: pd.DataFrame, function: object, attack: str | None = None, budget: str | None = None) -> float:
+    rows = frame[frame.attack.isna()] if attack is None else frame[(frame.attack == attack) & (frame.budget == budget)]
     parts = [function(g.label, g.score) for _, g in rows.groupby(["category", "seed"])]  # type: ignore[operator]
     return float(np.mean(parts))
 
@@ -82,14 +81,14 @@ def test_seed_spread_and_intervals_surround_the_value(scored: Scored) -> None:
 
 
 def test_attacked_values_and_views(frame: pd.DataFrame, scored: Scored) -> None:
-    where = {"attack": "pgd", "epsilon": "8/255"}
+    where = {"attack": "pgd", "budget": "8"}
     two_sided = value(scored, "auroc_robust", goal="two_sided", **where)
-    assert two_sided.value == pytest.approx(by_episode(frame, roc_auc_score, "pgd", "8/255"))
+    assert two_sided.value == pytest.approx(by_episode(frame, roc_auc_score, "pgd", "8"))
 
     def evasion(category: str, seed: int) -> float:
         rows = frame[(frame.category == category) & (frame.seed == seed)]
         clean = rows[rows.attack.isna() & (rows.label == 0)]
-        hit = rows[(rows.attack == "pgd") & (rows.epsilon == "8/255") & (rows.label == 1)]
+        hit = rows[(rows.attack == "pgd") & (rows.budget == "8") & (rows.label == 1)]
         both = pd.concat([clean, hit])
         return float(roc_auc_score(both.label, both.score))
 
@@ -100,7 +99,7 @@ def test_attacked_values_and_views(frame: pd.DataFrame, scored: Scored) -> None:
 
 def test_worst_case_and_r(frame: pd.DataFrame, scored: Scored) -> None:
     def worst(level: int) -> float:
-        rows = frame[frame.attack.isna() | (frame.epsilon.isin([f"{n}/255" for n in (2, 8) if n <= level]))]
+        rows = frame[frame.attack.isna() | (frame.budget.isin([f"{n}" for n in (2, 8) if n <= level]))]
         parts = []
         for _, g in rows.groupby(["category", "seed"]):
             per_image = g.groupby(["sample_id", "label"]).score.agg(["min", "max"]).reset_index()
@@ -109,7 +108,7 @@ def test_worst_case_and_r(frame: pd.DataFrame, scored: Scored) -> None:
         return float(np.mean(parts))
 
     areas = [by_episode(frame, roc_auc_score), worst(2), worst(8)]
-    at_8 = value(scored, "auroc_robust", attack="worst_case", goal="two_sided", epsilon="8/255")
+    at_8 = value(scored, "auroc_robust", attack="worst_case", goal="two_sided", budget="8")
     assert at_8.value == pytest.approx(areas[2])
     r = value(scored, "robust_score", attack="worst_case", goal="two_sided")
     assert r.value == pytest.approx(np.mean([max(0.0, 2 * a - 1) for a in areas]))
@@ -118,17 +117,17 @@ def test_worst_case_and_r(frame: pd.DataFrame, scored: Scored) -> None:
 
 def test_an_attack_without_full_coverage_is_no_part_of_the_worst_case(frame: pd.DataFrame) -> None:
     only_noise = score_evidence(frame, None, replace(RULES, full_coverage=frozenset({"noise"})))
-    where = {"attack": "worst_case", "goal": "two_sided", "epsilon": "8/255"}
-    noise = value(only_noise, "auroc_robust", attack="noise", goal="two_sided", epsilon="8/255")
+    where = {"attack": "worst_case", "goal": "two_sided", "budget": "8"}
+    noise = value(only_noise, "auroc_robust", attack="noise", goal="two_sided", budget="8")
     assert value(only_noise, "auroc_robust", **where).value == pytest.approx(noise.value)
 
 
 def test_an_audit_subset_is_scored_on_its_images_only(frame: pd.DataFrame) -> None:
     kept = {f"bolt/{i:03d}" for i in (0, 1, 2, 13, 14, 15)}
-    rows = frame[(frame.attack == "pgd") & (frame.epsilon == "2/255") & frame.sample_id.isin(kept) & (frame.seed == 0)]
+    rows = frame[(frame.attack == "pgd") & (frame.budget == "2") & frame.sample_id.isin(kept) & (frame.seed == 0)]
     audit = rows.assign(attack="audit")
     scored = score_evidence(pd.concat([frame, audit]), None, RULES)
-    v = value(scored, "auroc_robust", attack="audit", goal="two_sided", epsilon="2/255")
+    v = value(scored, "auroc_robust", attack="audit", goal="two_sided", budget="2")
     assert v.n == 6
     assert v.value == pytest.approx(roc_auc_score(audit.label, audit.score))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def track(detectors: Sequence[str], *tiers: Tier) -> Track:
         chunk_size=3,
         backbone="seeded:embedded",
         ranked_shots=shots[0],
-        ranked_epsilons=(2,),
+        ranked_budgets=(Fraction(2),),
         detectors=tuple(detectors),
         datasets=(TrackDataset(name="procedural", categories=("weave",), limit=LIMIT),),
         tiers=(Tier(name="clean", shots=shots, seeds=seeds), *tiers),
@@ -100,7 +101,7 @@ class Naive:
 
     def attacked(self, cell: CellSpec, fitted: FittedDetector, batch: AttackBatch) -> Tensor:
         assert cell.attack is not None
-        assert cell.epsilon is not None
+        assert cell.budget is not None
         attack = build_attack(cell.attack)
         victim = fitted
         if attack.card.knowledge == "surrogate":
@@ -113,7 +114,7 @@ class Naive:
         head = self.head(cell, victim, batch) if isinstance(victim, Backbone) else None
         flag = clean_flag(self.clean(cell), [s.label for s in cell.samples]) if cell.attack == "flag_adaptive" else None
         target = BoundTarget(victim, batch.sample_ids, surrogate=head, flag=flag)
-        return next(perturb(attack, target, batch, [cell.epsilon]))
+        return next(perturb(attack, target, batch, [int(cell.budget)]))
 
     def head(self, cell: CellSpec, fitted: Backbone, batch: AttackBatch) -> torch.nn.Module:
         if cell.attack == "pgd_head_oracle":
@@ -176,7 +177,7 @@ def compare(grid: Track, out: Path) -> list[CellFailure]:
         if cell.address not in cells:
             continue
         shared, alone = cells[cell.address].scores, naive.scores(cell)
-        where = f"{cell.detector.label} {cell.attack} {cell.epsilon} {cell.shots}/{cell.seed}"
+        where = f"{cell.detector.label} {cell.attack} {cell.budget} {cell.shots}/{cell.seed}"
         if cell.attack in ONE_STEP:
             np.testing.assert_allclose(shared, alone, rtol=1e-6, atol=1e-6, err_msg=where)
         else:
@@ -192,8 +193,8 @@ def few_anomalies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", DETECTOR_NAMES)
 def test_every_detector_scores_as_if_alone(name: str, tmp_path: Path) -> None:
-    nested = Tier(name="nested", shots=(1, 2), seeds=(0,), attacks=("fgsm_head", "sign_noise"), epsilons=(2,))
-    steps = Tier(name="steps", shots=(1,), seeds=(0,), attacks=("pgd_score_10",), epsilons=(2,))
+    nested = Tier(name="nested", shots=(1, 2), seeds=(0,), attacks=("fgsm_head", "sign_noise"), budgets=(Fraction(2),))
+    steps = Tier(name="steps", shots=(1,), seeds=(0,), attacks=("pgd_score_10",), budgets=(Fraction(2),))
     few_shot = DETECTORS.get(name).card.few_shot
     failures = compare(track([name] if name == "knn" else [name, "knn"], nested, steps), tmp_path)
     assert {cell.detector.name for f in failures for cell in f.cells} <= (set() if few_shot else {name})
@@ -209,7 +210,7 @@ def test_every_attack_gives_the_scores_of_a_run_alone(
     for rounds, few in (("steps", 4), ("queries", 20)):  # the same loop, fewer rounds
         if getattr(build_attack(name), rounds, 0) > few:
             monkeypatch.setattr(type(build_attack(name)), rounds, few)
-    tier = Tier(name="all", shots=(1,), seeds=(0,), attacks=(name,), epsilons=(2, 8))
+    tier = Tier(name="all", shots=(1,), seeds=(0,), attacks=(name,), budgets=(Fraction(2), Fraction(8)))
     alone = build_attack(name).card.knowledge in ("white_box", "black_box")
     failures = compare(track(["padim"] if alone else ["knn", "padim"], tier), tmp_path)
     assert {f.reason for f in failures if not f.not_applicable} == set()

@@ -11,7 +11,7 @@ import pytest
 from benchmark.errors import StoreError
 from benchmark.storage.cells import Cell, CellPixels, CellStore, cell_address, run_lock
 
-KEY = {"detector": "x", "epsilon": 2, "shots": 1}
+KEY = {"detector": "x", "budget": 2, "shots": 1}
 
 
 def cell(key: dict[str, object] = KEY) -> Cell:

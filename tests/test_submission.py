@@ -103,7 +103,7 @@ def test_the_ladder_is_climbed_in_order(tmp_path: Path) -> None:
 
 ITEM = {
     "file": "a.webp", "panels": ["clean", "attacked"], "track": "embedded", "dataset": "procedural", "category": "nut",
-    "sample_id": "nut/test/hole/000.png", "label": 1, "shots": 4, "attack": "pgd_score", "epsilon": "2/255",
+    "sample_id": "nut/test/hole/000.png", "label": 1, "shots": 4, "attack": "pgd_score", "budget": "2",
     "amplification": 16, "score_clean": 1.0, "score_attacked": 0.5,
 }  # fmt: skip
 

@@ -74,7 +74,7 @@ def test_rescore_finds_and_mends_a_changed_number(honest: Path, tmp_path: Path) 
     assert not clean.versions
 
     edit_result(folder, lambda d: d["metrics"].update(auroc=99))
-    edit_result(folder, lambda d: d["values"][0].update(value=0.123))
+    edit_result(folder, lambda d: d["scored"]["values"][0].update(value=0.123))
     (found,) = rescore(folder)
     assert found.versions == {"auroc": (99, 1)}
     assert len(found.differences) == 1
@@ -89,7 +89,7 @@ def test_several_processes_find_the_same_differences(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = copy(honest, tmp_path)
-    edit_result(folder, lambda d: d["values"][0].update(value=0.123, reason=None))
+    edit_result(folder, lambda d: d["scored"]["values"][0].update(value=0.123, reason=None))
     subject = Subject(folder)
     check_results(subject)
     entries = [subject.entries[0], subject.entries[0]]
@@ -99,11 +99,11 @@ def test_several_processes_find_the_same_differences(
     assert recompute._all_differences(entries) == alone
 
 
-def _claim(folder: Path, epsilon: str, deltas: dict[str, torch.Tensor]) -> None:
+def _claim(folder: Path, budget: str, deltas: dict[str, torch.Tensor]) -> None:
     claim = folder / "counter" / "first"
     claim.mkdir(parents=True)
     (claim / "counter.toml").write_text(
-        f'schema_version = 1\nresult = "{STEM}"\ncategory = "weave"\nshots = 1\nseed = 0\nepsilon = "{epsilon}"\n'
+        f'schema_version = 1\nresult = "{STEM}"\ncategory = "weave"\nshots = 1\nseed = 0\nbudget = "{budget}"\n'
         'authors = ["Eve"]\nmethod = "a gradient of my own"\n'
     )
     save_file(deltas, claim / "perturbation.safetensors")
@@ -121,7 +121,7 @@ def test_a_counter_claim_lowers_the_robust_number(honest: Path, tmp_path: Path) 
 
     ids = pd.read_parquet(folder / "evidence" / f"{STEM}.parquet")["sample_id"].unique()
     forge(folder, perfect)
-    _claim(folder, "8/255", {str(name): torch.zeros(3, 112, 112, dtype=torch.int8) for name in ids})
+    _claim(folder, "8", {str(name): torch.zeros(3, 112, 112, dtype=torch.int8) for name in ids})
     subject = Subject(folder)
     verdict = verify_submission(subject, rerun=False)
     assert verdict.accepted, verdict.words
@@ -134,8 +134,8 @@ def test_a_counter_claim_lowers_the_robust_number(honest: Path, tmp_path: Path) 
     left = found.lowered_result(STEM)
     assert left is not None
     assert left.robust == claim.robust_after
-    assert left.budgets["2/255"] == 1.0, "a claim at 8/255 says nothing of smaller budgets"
-    assert left.budgets["8/255"] < 1.0
+    assert left.budgets["2"] == 1.0, "a claim at 8 says nothing of smaller budgets"
+    assert left.budgets["8"] < 1.0
     assert (found.lowered_result("another"), found.credits("another")) == (None, ())
 
 
@@ -148,8 +148,8 @@ def test_evidence_of_a_stronger_attack_counts_as_the_harness_sees_it(honest: Pat
 
     folder = copy(honest, tmp_path)
     rows = pd.read_parquet(folder / "evidence" / f"{STEM}.parquet")
-    rows = rows[(rows["attack"] == "pgd_score_10") & (rows["epsilon"] == "8/255")]
-    _claim(folder, "8/255", {})
+    rows = rows[(rows["attack"] == "pgd_score_10") & (rows["budget"] == "8")]
+    _claim(folder, "8", {})
     (folder / "counter" / "first" / "perturbation.safetensors").unlink()
     with (folder / "counter" / "first" / "counter.toml").open("a") as file:
         file.write('attack = "pgd_score_100"\n')
@@ -197,7 +197,7 @@ def test_submit_takes_the_gallery_that_the_licences_allow(honest: Path, tmp_path
     run = Path(shutil.copytree(honest.parent.parent / "run", tmp_path / "run"))
     (source,) = {path.parent.parent for path in run.glob("*/results/*.json")}
     shown = {"panels": ["clean"], "track": "demo", "category": "weave", "sample_id": "x", "label": 1, "shots": 1}
-    shown |= {"attack": "fgsm_head", "epsilon": "2/255", "amplification": 8, "score_clean": 1.0, "score_attacked": 0.5}
+    shown |= {"attack": "fgsm_head", "budget": "2", "amplification": 8, "score_clean": 1.0, "score_attacked": 0.5}
     items = [shown | {"file": f"{name}.webp", "dataset": name} for name in ("procedural", "mvtec_ad")]
     shutil.rmtree(source / "gallery", ignore_errors=True)
     (source / "gallery").mkdir()

@@ -56,7 +56,7 @@ def crossfit_probabilities(
         clean: Clean scores [n].
         labels: 0/1 [n].
         folds: From ``fold_of`` [n].
-        scores: Scores to map, any leading shape (attacks, epsilons), last axis aligned with ``clean``; default clean.
+        scores: Scores to map, any leading shape (attacks, budgets), last axis aligned with ``clean``; default clean.
 
     Raises:
         NotApplicableError: a fold lacks a label; the message is the stored reason.

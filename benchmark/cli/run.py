@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,6 +21,7 @@ from benchmark.cli.options import (
     use_working_folder,
 )
 from benchmark.errors import UsageError, shown
+from benchmark.types.condition import budget_text, parse_budget
 from benchmark.types.precision import Precision
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def run(
     shots: str = "",
     seeds: str = "",
     attack: Names | None = None,
-    epsilon: Names | None = None,
+    budget: Names | None = None,
     limit: int | None = None,
     data_root: Path | None = None,
     backbone: str | None = None,
@@ -72,8 +74,8 @@ def run(
         Comma-separated support seeds of the track, e.g. 0,1.
     attack
         Attack or probe of the track, repeatable; default: all.
-    epsilon
-        Budget of the track such as 2/255, repeatable; default: all.
+    budget
+        Budget of the track in grey levels, such as 1/256 or 4, repeatable; default: all.
     limit
         At most this many normal and this many anomalous query images per category.
     data_root
@@ -119,7 +121,7 @@ def run(
             attack,
             {name for tier in grid.tiers for name in tier.attacks} | {probe.name for probe in grid.probes},
         ),
-        epsilons=_budgets(epsilon, {n for tier in grid.tiers for n in tier.epsilons}),
+        budgets=_budgets(budget, {n for tier in grid.tiers for n in tier.budgets}),
         limit=limit,
         backbone=backbone,
         data_root=data_root,
@@ -165,10 +167,10 @@ def _print_summary(summary: Summary) -> None:
 
 
 def _result_line(result: RunResult) -> str:
-    shots = sorted({v.shots for v in result.values})
+    shots = sorted({v.shots for v in result.scored.values})
     best = shots[-1]
-    clean = result.find("auroc", shots=best)
-    robust = next((v for v in result.values if v.metric == "robust_score"), None)
+    clean = result.scored.find("auroc", shots=best)
+    robust = next((v for v in result.scored.values if v.metric == "robust_score"), None)
     white = any(attack.knowledge == "white_box" for attack in result.attacks)
     figures = [f"{best}-shot AUROC {_figure(clean)}", f"R {_figure(robust)}" if white else "R - (no white-box attack)"]
     figures += (
@@ -220,7 +222,7 @@ def _plan_rows(plan: Plan) -> list[dict[str, object]]:
             "category": job.category,
             "attack": part.probe[0] if part.probe else part.attack or "clean",
             "source": part.source.label if part.source else None,
-            "epsilons": list(part.epsilons),
+            "budgets": [budget_text(n) for n in part.budgets if n],
             "images": len(part.samples),
             "cells": len(part.cells),
         }
@@ -266,10 +268,10 @@ def _members(option: str, chosen: Sequence[str] | None, allowed: set[str]) -> tu
     return tuple(chosen or ())
 
 
-def _budgets(chosen: Sequence[str] | None, allowed: set[int]) -> tuple[int, ...]:
-    texts = {f"{n}/255": n for n in allowed}
-    _check("--epsilon", chosen or (), set(texts))
-    return tuple(texts[text] for text in chosen or ())
+def _budgets(chosen: Sequence[str] | None, allowed: set[Fraction]) -> tuple[Fraction, ...]:
+    budgets = tuple(map(parse_budget, chosen or ()))
+    _check("--budget", map(budget_text, budgets), set(map(budget_text, allowed)))
+    return budgets
 
 
 def _check(option: str, chosen: object, allowed: set[str]) -> None:

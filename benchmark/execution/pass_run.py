@@ -64,7 +64,7 @@ class PassRun:
         self.spec = spec
         self.cells: dict[str, CellSpec] = {cell.address: cell for cell in spec.cells}
         self.tallies: dict[str, Tally] = {}
-        self.costs = {epsilon: Cost() for epsilon in spec.epsilons}
+        self.costs = {budget: Cost() for budget in spec.budgets}
         self.size = size
         self.done: list[Cell] = []
         self.failures: list[CellFailure] = []

@@ -55,7 +55,7 @@ class Stage(JobBench):
         (chunk,) = self.chunks(passes[0].samples[:1])
         clean = CleanGraph(chunk.batch.images)
         for spec in passes:
-            for _ in self._images(spec, chunk, {n: Cost() for n in spec.epsilons}, clean):
+            for _ in self._images(spec, chunk, {n: Cost() for n in spec.budgets}, clean):
                 pass
 
     @torch.no_grad()

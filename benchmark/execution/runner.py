@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from math import nan
 
@@ -154,17 +155,17 @@ class JobBench:
         """Attack and score some images; their cost counts once they are through."""
         if not run.cells:
             return
-        spent = {epsilon: Cost() for epsilon in run.costs}
+        spent = {budget: Cost() for budget in run.costs}
         clock = Clock(self.job.device)
-        for epsilon, images in self._images(run.spec, chunk, spent, clean.of(chunk.batch.images)):
+        for budget, images in self._images(run.spec, chunk, spent, clean.of(chunk.batch.images)):
             made = clock.lap()
-            wanted = [cell for cell in run.cells.values() if (cell.epsilon or 0) == epsilon]
+            wanted = [cell for cell in run.cells.values() if (cell.budget or Fraction(0)) == budget]
             self._score(run, wanted, chunk, images, run.tallies)
             for cell in wanted:
                 run.tallies[cell.address].seconds += made / len(wanted)
             clock.lap()
-        for epsilon, cost in spent.items():
-            run.costs[epsilon].add(cost)
+        for budget, cost in spent.items():
+            run.costs[budget].add(cost)
 
     def _finish(self, run: PassRun) -> list[Cell]:
         repeats = self._repeat(run)
@@ -176,7 +177,7 @@ class JobBench:
         return done
 
     def _finished(self, run: PassRun, cell: CellSpec, facts: dict[str, float]) -> Cell:
-        cost, tally = run.costs[cell.epsilon or 0], run.tallies[cell.address]
+        cost, tally = run.costs[cell.budget or Fraction(0)], run.tallies[cell.address]
         facts = cost.per_image(len(run.spec.samples)) | self._dead(run.spec, cost) | facts
         pixels = None if tally.pixels is None else tally.pixels.finish([s.id for s in cell.samples])
         scores = np.array([tally.scores[s.id] for s in cell.samples])
@@ -189,7 +190,7 @@ class JobBench:
         for chunk in (one for whole in self.chunks(spec.samples) for one in whole.split(1)):
             scorer = _scorer(fitted, chunk.ids)
             before = scorer(chunk.batch.images.float() / 255.0)
-            costs = {n: Cost() for n in spec.epsilons}
+            costs = {n: Cost() for n in spec.budgets}
             for _, images in self._images(spec, chunk, costs, CleanGraph(chunk.batch.images)):
                 assert chunk.batch.masks is not None
                 after = scorer(images.float() / 255.0)
@@ -218,31 +219,33 @@ class JobBench:
         }
 
     def _images(
-        self, spec: PassSpec, chunk: Chunk, costs: Mapping[int, Cost], clean: CleanGraph
-    ) -> Iterator[tuple[int, Tensor]]:
+        self, spec: PassSpec, chunk: Chunk, costs: Mapping[Fraction, Cost], clean: CleanGraph
+    ) -> Iterator[tuple[Fraction, Tensor]]:
         """The images of a chunk at every budget.
 
         Costs and dead gradients are those of each budget run alone, so that they do not depend on which cells were
         missing: a budget that spends nothing of its own shares the backward pass of the first and is charged with it.
         """
         if spec.attack is None:
-            yield 0, chunk.batch.images
+            yield Fraction(0), chunk.batch.images
             return
         chunk = chunk if self.parts.attack(spec.attack).card.uses_masks else chunk.without_masks()
         attack = self.parts.attack(spec.attack)
-        together = [spec.epsilons] if attack.card.knowledge == "surrogate" else [(n,) for n in spec.epsilons]
+        together = [spec.budgets] if attack.card.knowledge == "surrogate" else [(n,) for n in spec.budgets]
         for group in together:
             target = self._target(spec, chunk, clean)
             spent, first = (0, 0), (0, 0)
-            for epsilon, images in zip(group, perturb(attack, target, chunk.batch, group), strict=True):
+            for budget, images in zip(
+                group, perturb(attack, target, chunk.batch, [int(n) for n in group]), strict=True
+            ):
                 own = (target.forwards - spent[0], target.backwards - spent[1])
                 spent = (target.forwards, target.backwards)
                 first = first if any(first) else own
-                cost = costs[epsilon]
+                cost = costs[budget]
                 cost.forward += (own if any(own) else first)[0]
                 cost.backward += (own if any(own) else first)[1]
                 cost.dead.update(name for name, dead in zip(target.queried, target.dead.tolist(), strict=True) if dead)
-                yield epsilon, images
+                yield budget, images
 
     def _score(
         self, run: PassRun, cells: Sequence[CellSpec], chunk: Chunk, images: Tensor, tallies: Mapping[str, Tally]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class CellSpec:
     shots: int
     seed: int
     attack: str | None
-    epsilon: int | None
+    budget: Fraction | None
     samples: tuple[Sample, ...]
     pixels: bool
     key: Mapping[str, Any]
@@ -95,7 +96,7 @@ class PassSpec:
             depend on a detector's score.
         extractor_of: For surrogate attacks, any detector with the backbone whose features the head reads.
         shots, seed: Episode that the attacked detector or head was fitted on; None where it does not matter.
-        epsilons: Budgets in grey levels; (0,) for clean.
+        budgets: Budgets in grey levels, rising; (0,) for clean.
         cells: Everything that scores these images.
         probe: Name and value of the experiment that fills the only cell, instead of scoring a stream of images.
     """
@@ -105,7 +106,7 @@ class PassSpec:
     extractor_of: DetectorSpec | None
     shots: int | None
     seed: int | None
-    epsilons: tuple[int, ...]
+    budgets: tuple[Fraction, ...]
     samples: tuple[Sample, ...]
     cells: tuple[CellSpec, ...]
     probe: tuple[str, float] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Set
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from benchmark.planning.jobs import CellSpec, DetectorSpec, EpisodeSpec, Job, PassSpec
@@ -66,8 +67,8 @@ def _passes(cells: Sequence[CellSpec], track: Track, bench: Workbench) -> Iterat
         if cell.probe is None:
             grouped.setdefault(_pass_key(cell, track, bench), []).append(cell)
     for (attack, source, _, extractor_of, shots, seed, _), group in sorted(grouped.items(), key=_pass_order):
-        epsilons = tuple(sorted({cell.epsilon or 0 for cell in group}))
-        yield PassSpec(attack, source, extractor_of, shots, seed, epsilons, group[0].samples, tuple(group))
+        budgets = tuple(sorted({cell.budget or Fraction(0) for cell in group}))
+        yield PassSpec(attack, source, extractor_of, shots, seed, budgets, group[0].samples, tuple(group))
     for c in probes:
         yield PassSpec(None, c.detector, None, c.shots, c.seed, (), c.samples, (c,), c.probe)
 

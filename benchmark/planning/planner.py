@@ -1,6 +1,6 @@
 """From a command to the least set of passes.
 
-`make_plan` expands a track over detectors, episodes, attacks and epsilons into cells, drops those that are
+`make_plan` expands a track over detectors, episodes, attacks and budgets into cells, drops those that are
 already stored, and groups the rest by the images they score. One pass then serves every detector, shot count
 and seed that can share it:
 
@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from benchmark.datasets.files import FileDataset
 from benchmark.errors import DataError, NotApplicableError, TrustADError, UsageError, WeightsError, shown
@@ -30,7 +31,10 @@ from benchmark.results.schema import Failure
 from benchmark.storage.cells import CellStore, cell_address
 from benchmark.tracks import Probe, Tier, Track, TrackDataset
 from benchmark.types import Dataset, Episode, Manifest, Sample, keyed_seed
+from benchmark.types.condition import budget_text
 from benchmark.types.precision import Precision
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Selection:
     shots: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     attacks: tuple[str, ...] = ()
-    epsilons: tuple[int, ...] = ()
+    budgets: tuple[Fraction, ...] = ()
     limit: int | None = None
     backbone: str | None = None
     options: tuple[tuple[str, str, Any], ...] = ()
@@ -58,7 +62,7 @@ class Selection:
             "shots": self.shots,
             "seeds": self.seeds,
             "attacks": self.attacks,
-            "epsilons": self.epsilons,
+            "budgets": tuple(map(budget_text, self.budgets)),
         }
         words = [f"only {kind} {', '.join(map(str, chosen))}" for kind, chosen in named.items() if chosen]
         words += [f"at most {self.limit} images per class"] if self.limit else []
@@ -202,7 +206,7 @@ def _episode(dataset: Dataset, manifest: Manifest, category: str, shots: int, se
     return sample_episode(dataset, manifest, category, shots, seed, limit)
 
 
-def _chosen(values: Iterable[int], selected: tuple[int, ...]) -> tuple[int, ...]:
+def _chosen(values: Iterable[T], selected: tuple[T, ...]) -> tuple[T, ...]:
     return tuple(v for v in values if not selected or v in selected)
 
 
@@ -220,13 +224,13 @@ def _episodes_of(track: Track, selection: Selection) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def _conditions(tier: Tier, selection: Selection) -> Iterator[tuple[str | None, int | None]]:
+def _conditions(tier: Tier, selection: Selection) -> Iterator[tuple[str | None, Fraction | None]]:
     if not tier.attacks:
         yield None, None
     for attack in tier.attacks:
         if not selection.attacks or attack in selection.attacks:
-            for epsilon in _chosen(tier.epsilons, selection.epsilons):
-                yield attack, epsilon
+            for budget in _chosen(tier.budgets, selection.budgets):
+                yield attack, budget
 
 
 def _cells(
@@ -247,8 +251,8 @@ def _cells(
                 continue
             samples = tuple(s for s in episode.query if subset is None or s.id in subset)
             for spec in specs:
-                for attack, epsilon in _conditions(tier, selection):
-                    identity = (spec, category, shots, seed, attack, epsilon)
+                for attack, budget in _conditions(tier, selection):
+                    identity = (spec, category, shots, seed, attack, budget)
                     if identity in seen or not samples:
                         continue
                     seen.add(identity)
@@ -259,7 +263,7 @@ def _cells(
                             refused.add(identity[:5])
                             failures.append((spec, _refused(identity, error)))
                         continue
-                    yield _cell(bench, track, selection, dataset, episode, spec, attack, epsilon, samples)
+                    yield _cell(bench, track, selection, dataset, episode, spec, attack, budget, samples)
 
 
 def _probe_cells(
@@ -342,19 +346,19 @@ def _cell(
     episode: Episode,
     spec: DetectorSpec,
     attack_name: str | None,
-    epsilon: int | None,
+    budget: Fraction | None,
     samples: tuple[Sample, ...],
 ) -> CellSpec:
     attack = bench.attack(attack_name) if attack_name else None
-    pixels = _wants_pixels(bench, track, dataset, spec, episode, epsilon)
+    pixels = _wants_pixels(bench, track, dataset, spec, episode, budget)
     key = key_of(track, selection, dataset, episode, bench, spec, samples) | {
         "attack": None if attack is None else attack_identity(bench, track, attack),
-        "epsilon": epsilon,
+        "budget": None if budget is None else budget_text(budget),
         "pixels": pixels,
     }
     key |= {"masks": masks_digest(samples) if pixels or (attack and attack.card.uses_masks) else None}
     address = cell_address(key)
-    return CellSpec(spec, episode.shots, episode.seed, attack_name, epsilon, samples, pixels, key, address)
+    return CellSpec(spec, episode.shots, episode.seed, attack_name, budget, samples, pixels, key, address)
 
 
 def _probe_cell(
@@ -373,10 +377,10 @@ def _probe_cell(
 
 
 def _wants_pixels(
-    bench: Workbench, track: Track, dataset: Dataset, spec: DetectorSpec, episode: Episode, epsilon: int | None
+    bench: Workbench, track: Track, dataset: Dataset, spec: DetectorSpec, episode: Episode, budget: Fraction | None
 ) -> bool:
     """At the ranked shots: clean for all seeds, attacked for the first seed and the smallest ranked budget >= 2."""
     if not (dataset.info.has_masks and bench.detector(spec).card.has_map and episode.shots == track.ranked_shots):
         return False
-    shown = next((n for n in track.ranked_epsilons if n >= 2), track.ranked_epsilons[0])
-    return epsilon is None or (episode.seed == 0 and epsilon == shown)
+    shown = next((n for n in track.ranked_budgets if n >= 2), track.ranked_budgets[0])
+    return budget is None or (episode.seed == 0 and budget == shown)

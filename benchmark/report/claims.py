@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from benchmark.results.rows import NO_BUDGET, ProbeValue
 from benchmark.scoring.episodes import episodes_of
 from benchmark.scoring.probe import probe_values
 from benchmark.statistics.bootstrap import RESAMPLES
+from benchmark.types.condition import Condition, budget_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ class Drop:
 
     metric: str
     attack: str
-    epsilon: str
+    budget: str
     clean: Estimate
     attacked: Estimate
     drop: Estimate
@@ -56,7 +57,7 @@ class Flag:
 
     attack: str
     goal: str
-    epsilon: str
+    budget: str
     rise: Estimate
     auroc: Estimate
 
@@ -116,7 +117,7 @@ class Section:
         judged = [(d, d.beyond_noise) for d in rows if d.beyond_noise is not None]
         beyond = [d for d, excess in judged if excess.low > 0]
         worst = max(rows, key=lambda d: d.drop.value)
-        said = f"Largest drop: {interval(worst.drop)} under {worst.attack} at {worst.epsilon}."
+        said = f"Largest drop: {interval(worst.drop)} under {worst.attack} at {worst.budget}."
         if not judged:
             return f"{said} No noise control at the same budgets."
         return f"{_verdict(len(beyond), len(judged))}: in {len(beyond)} of {len(judged)} conditions. {said}"
@@ -146,11 +147,11 @@ class Section:
         broken: dict[str, dict[str, str]] = {}
         for flag in self.flags:  # budgets ascend within an attack
             if flag.verdict == "broken":
-                broken.setdefault(flag.attack, {}).setdefault(flag.goal, flag.epsilon)
+                broken.setdefault(flag.attack, {}).setdefault(flag.goal, flag.budget)
         if not broken:
             return "Nowhere in this run: no entropy AUROC is below 0.5 at 95 %."
         said = (
-            f"{attack}: {', '.join(f'{goal} from {epsilon}' for goal, epsilon in goals.items())}"
+            f"{attack}: {', '.join(f'{goal} from {budget}' for goal, budget in goals.items())}"
             for attack, goals in broken.items()
         )
         return "; ".join(said) + "."
@@ -212,24 +213,33 @@ def _section(detector: str, study: Study, probes: tuple[ProbeValue, ...]) -> Sec
         seeds=study.seeds,
         categories=study.categories,
         images=sum(len(e.ids) for e in study.episodes if e.seed == study.seeds[0]),
-        drops=tuple(d for d in drops if d.epsilon != NO_BUDGET),
-        natural=tuple(d for d in drops if d.epsilon == NO_BUDGET),
+        drops=tuple(d for d in drops if d.budget != NO_BUDGET),
+        natural=tuple(d for d in drops if d.budget == NO_BUDGET),
         calibrations=tuple(calibrations),
-        flags=tuple(f for f in flags if f.epsilon != NO_BUDGET),
+        flags=tuple(f for f in flags if f.budget != NO_BUDGET),
         probes=tuple(v for v in probes if v.shots == study.episodes[0].shots),
         missing=missing,
     )
+
+
+def _named(condition: Condition) -> tuple[str, str]:
+    """Attack and budget of an attacked condition, as the page shows them."""
+    assert condition.attack is not None
+    assert condition.budget is not None
+    return condition.attack, budget_text(condition.budget)
 
 
 def _drops(study: Study) -> list[Drop]:
     found = []
     for metric, (clean, *attacked) in study.detection().items():
         draws = dict(zip(study.attacks, attacked, strict=True))
-        for (attack, epsilon), draw in draws.items():
-            noise = next((draws[name, epsilon] for name in CONTROLS if (name, epsilon) in draws), None)
+        for condition, draw in draws.items():
+            attack, budget = _named(condition)
+            controls = [replace(condition, attack=name) for name in CONTROLS]
+            noise = next((draws[control] for control in controls if control in draws), None)
             beyond = None if noise is None or attack in CONTROLS else Estimate.of(noise - draw)
             before, after, drop = Estimate.of_share(clean), Estimate.of_share(draw), Estimate.of(clean - draw)
-            found.append(Drop(metric, attack, epsilon, before, after, drop, beyond))
+            found.append(Drop(metric, attack, budget, before, after, drop, beyond))
     return found
 
 
@@ -258,6 +268,7 @@ def _flags(study: Study) -> list[Flag]:
     found = []
     for goal, anomalous in GOALS.items():
         (clean, *attacked), (_, *areas) = study.flag(anomalous)
-        for (attack, epsilon), level, area in zip(study.attacks, attacked, areas, strict=True):
-            found.append(Flag(attack, goal, epsilon, Estimate.of(level - clean), Estimate.of_share(area)))
+        for condition, level, area in zip(study.attacks, attacked, areas, strict=True):
+            attack, budget = _named(condition)
+            found.append(Flag(attack, goal, budget, Estimate.of(level - clean), Estimate.of_share(area)))
     return found

@@ -11,8 +11,8 @@ from benchmark.report.claims import LOSSES, Section, interval
 from benchmark.report.figures import TEMPLATES, line_chart
 from benchmark.report.study import METRICS, Estimate
 from benchmark.results.rows import ProbeValue
-from benchmark.scoring.episodes import grey_levels
 from benchmark.storage.jsonio import atomic_write
+from benchmark.types.condition import parse_budget
 
 TITLE = "Do the claims hold? Robustness, calibration and uncertainty"
 
@@ -38,18 +38,18 @@ def write_report(sections: Sequence[Section], folder: Path) -> Path:
 
 
 def figures(section: Section) -> dict[str, Markup]:
-    """SVG charts by name: AUROC and the entropy flag against epsilon; none where nothing was attacked."""
-    ticks = sorted({d.epsilon for d in section.drops}, key=grey_levels)
+    """SVG charts by name: AUROC and the entropy flag against budget; none where nothing was attacked."""
+    ticks = sorted({d.budget for d in section.drops}, key=parse_budget)
     if not ticks:
         return {}
     auroc: dict[str, dict[str, Estimate]] = {}
     for drop in section.drops:
         if drop.metric == "AUROC":
-            auroc.setdefault(drop.attack, {"0": drop.clean})[drop.epsilon] = drop.attacked
+            auroc.setdefault(drop.attack, {"0": drop.clean})[drop.budget] = drop.attacked
     flag: dict[str, dict[str, Estimate]] = {}
     for row in section.flags:
         if row.goal == "two_sided":
-            flag.setdefault(row.attack, {})[row.epsilon] = row.auroc
+            flag.setdefault(row.attack, {})[row.budget] = row.auroc
     where = f"{section.detector} on {section.dataset}"
     return {
         "auroc": Markup(line_chart(f"AUROC under attack, {where}", ["0", *ticks], auroc, "AUROC", 0.5)),

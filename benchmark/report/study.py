@@ -20,7 +20,7 @@ from benchmark.metrics.outcome import Bools, Floats
 from benchmark.metrics.proper import log_losses
 from benchmark.metrics.uncertainty import entropy
 from benchmark.scoring.diagrams import whole_conditions
-from benchmark.scoring.episodes import CLEAN, EpisodeScores
+from benchmark.scoring.episodes import EpisodeScores
 from benchmark.statistics.bootstrap import (
     Counts,
     auroc_replicates,
@@ -30,6 +30,7 @@ from benchmark.statistics.bootstrap import (
     percentile_interval,
     resample_counts,
 )
+from benchmark.types.condition import CLEAN, Condition
 
 ECE_RESAMPLES = 200
 METRICS = ("AUROC", "AP", "F1", "G-mean")
@@ -73,10 +74,9 @@ class Study:
     resamples: int
 
     @cached_property
-    def attacks(self) -> list[tuple[str, str]]:
-        """(attack, epsilon) of every condition that attacked all images of all episodes; epsilons ascend."""
-        whole = whole_conditions(self.episodes)
-        return [(attack, epsilon) for attack, epsilon in whole if attack is not None and epsilon is not None]
+    def attacks(self) -> list[Condition]:
+        """Every condition that attacked all images of all episodes; budgets ascend within an attack."""
+        return [condition for condition in whole_conditions(self.episodes) if not condition.is_clean]
 
     @cached_property
     def categories(self) -> tuple[str, ...]:

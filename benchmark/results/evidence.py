@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-KEY = ["dataset", "category", "sample_id", "detector", "shots", "seed", "attack", "goal", "epsilon"]
+KEY = ["dataset", "category", "sample_id", "detector", "shots", "seed", "attack", "goal", "budget"]
 SCORE_COLUMNS = [*KEY[:3], "label", *KEY[3:], "score"]
 PIXEL_COLUMNS = [*KEY, "region", "low", "high", "bins", "counts"]
 PROBE_KEY = [*KEY[:6], "probe", "value", "draw"]
 PROBE_COLUMNS = [*SCORE_COLUMNS[:7], "probe", "value", "draw", "score"]
 MAX_ROWS = 5_000_000
 PIXEL_BINS = 1024
-_TEXT = {"dataset", "category", "sample_id", "detector", "attack", "goal", "epsilon", "probe"}
+_TEXT = {"dataset", "category", "sample_id", "detector", "attack", "goal", "budget", "probe"}
 
 
 def _schema(columns: Iterable[str]) -> pa.Schema:
@@ -44,7 +44,7 @@ def _schema(columns: Iterable[str]) -> pa.Schema:
         "high": pa.float64(),
     }
     types |= {"bins": pa.list_(pa.int16()), "counts": pa.list_(pa.int32())}
-    nullable = {"attack", "goal", "epsilon"}
+    nullable = {"attack", "goal", "budget"}
     return pa.schema([pa.field(name, types[name], nullable=name in nullable) for name in columns])
 
 
@@ -69,8 +69,8 @@ def read_scores(path: Path) -> pd.DataFrame:
     _check_scores(path, frame)
     _check_keys(path, frame, KEY)
     attacked = frame["attack"].notna()
-    if not (attacked == frame["goal"].notna()).all() or not (attacked == frame["epsilon"].notna()).all():
-        raise ResultError(f"{path.name}: attack, goal and epsilon must be null together (clean) or given together")
+    if not (attacked == frame["goal"].notna()).all() or not (attacked == frame["budget"].notna()).all():
+        raise ResultError(f"{path.name}: attack, goal and budget must be null together (clean) or given together")
     return frame
 
 
@@ -129,7 +129,7 @@ def _check_keys(path: Path, frame: pd.DataFrame, key: list[str]) -> None:
     twice = frame.duplicated(key)
     if twice.any():
         raise ResultError(f"{path.name}: {int(twice.sum())} rows repeat the key of another row")
-    empty = [name for name in key if name not in {"attack", "goal", "epsilon"} and frame[name].isna().any()]
+    empty = [name for name in key if name not in {"attack", "goal", "budget"} and frame[name].isna().any()]
     if empty:
         raise ResultError(f"{path.name}: null in column {empty[0]}")
 

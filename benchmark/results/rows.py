@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from fractions import Fraction
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from benchmark.errors import UsageError
+from benchmark.types.condition import Goal, parse_budget
+
+
+def _budget(text: str) -> str:
+    try:
+        parse_budget(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return text
+
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.:@+/-]{0,119}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Https = Annotated[str, StringConstraints(pattern=r"^(https://[^\s<>\"']{1,500})?$")]
-Epsilon = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,2}/255$")]
+BudgetText = Annotated[str, AfterValidator(_budget)]
+"""A budget in grey levels as `benchmark.types.condition.budget_text` writes it."""
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Real = Annotated[float, Field(ge=-1e12, le=1e12)]
 Scalar = bool | int | float | str | None
-NO_BUDGET = "255/255"
+NO_BUDGET = "255"
 """Every image lies in that ball: natural corruptions, which are no attacks."""
 
 
@@ -34,7 +48,7 @@ class MetricValue(Strict):
         shots: Support size.
         attack: None = clean; ``"worst_case"`` is the derived per-image worst case.
         goal: None = clean; ``two_sided`` is what was run, the other two are views of the same rows.
-        epsilon: Exact fraction; None = clean, or a quantity over several budgets.
+        budget: Grey levels; None = clean, or a quantity over several budgets.
         value: None where undefined, then ``reason`` says why.
         low, high: 95 % interval, conditional on the published seeds and categories.
         seed_min, seed_max: Smallest and largest value over the support seeds.
@@ -45,8 +59,8 @@ class MetricValue(Strict):
     category: Name | None = None
     shots: Count
     attack: Name | None = None
-    goal: Literal["two_sided", "evasion", "false_alarm"] | None = None
-    epsilon: Epsilon | None = None
+    goal: Goal | None = None
+    budget: BudgetText | None = None
     value: Real | None
     low: Real | None = None
     high: Real | None = None
@@ -62,7 +76,7 @@ class MetricValue(Strict):
         return self
 
     @property
-    def key(self) -> tuple[str, str, int, str, str, str]:
+    def key(self) -> tuple[str, str, int, str, str, Fraction]:
         """Sort key; unique within a result."""
         return (
             self.metric,
@@ -70,7 +84,7 @@ class MetricValue(Strict):
             self.shots,
             self.attack or "",
             self.goal or "",
-            f"{int(self.epsilon.split('/')[0]):03d}" if self.epsilon else "",
+            parse_budget(self.budget) if self.budget else Fraction(0),
         )
 
 
@@ -103,13 +117,13 @@ class ProbeValue(Strict):
 class Replicates(Strict):
     """Seeded paired bootstrap replicates of a headline number: the same resamples for every detector.
 
-    ``auroc`` is clean; ``auroc_robust`` is the worst case at ``epsilon`` (None = clean scores, ties lost), one entry
+    ``auroc`` is clean; ``auroc_robust`` is the worst case at ``budget`` (None = clean scores, ties lost), one entry
     for each budget of R, so that a board can average over data sets before R clips.
     """
 
     metric: Name
     shots: Count
-    epsilon: Epsilon | None = None
+    budget: BudgetText | None = None
     values: Annotated[tuple[Real, ...], Field(max_length=1000)]
 
 
@@ -127,7 +141,7 @@ class Reliability(Strict):
     shots: Count
     calibrator: Name
     attack: Name | None = None
-    epsilon: Epsilon | None = None
+    budget: BudgetText | None = None
     bins: Annotated[tuple[ReliabilityBin, ...], Field(max_length=50)]
 
 
@@ -136,5 +150,29 @@ class EntropyHistogram(Strict):
 
     shots: Count
     attack: Name | None = None
-    epsilon: Epsilon | None = None
+    budget: BudgetText | None = None
     counts: Annotated[tuple[Count, ...], Field(max_length=50)]
+
+
+class Scored(Strict):
+    """Every number that follows from the evidence."""
+
+    values: tuple[MetricValue, ...] = ()
+    replicates: tuple[Replicates, ...] = ()
+    reliability: tuple[Reliability, ...] = ()
+    entropy: tuple[EntropyHistogram, ...] = ()
+    probes: tuple[ProbeValue, ...] = ()
+
+    @model_validator(mode="after")
+    def _keys_are_unique(self) -> Scored:
+        keys = [value.key for value in self.values]
+        if len(set(keys)) != len(keys):
+            raise ValueError("two values share one key")
+        return self
+
+    def find(self, metric: str, **conditions: Any) -> MetricValue | None:
+        """The value of a metric under conditions; unnamed conditions must be None (``shots`` is required)."""
+        wanted = {"category": None, "attack": None, "goal": None, "budget": None} | conditions
+        return next(
+            (v for v in self.values if v.metric == metric and all(getattr(v, k) == w for k, w in wanted.items())), None
+        )

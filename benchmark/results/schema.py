@@ -12,27 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError
 
 from benchmark.errors import ResultError
 from benchmark.results.rows import (
     Count,
-    EntropyHistogram,
     Https,
-    MetricValue,
     Name,
-    ProbeValue,
     Real,
-    Reliability,
-    Replicates,
     Scalar,
+    Scored,
     Sha256,
     Strict,
     Text,
 )
 from benchmark.storage.jsonio import atomic_write, canonical_json, strict_loads
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROTOCOL_VERSION = 1
 MAX_RESULT_BYTES = 10_000_000
 MAX_EVIDENCE_BYTES = 10_000_000
@@ -209,17 +205,13 @@ class Timing(Strict):
 class RunResult(Strict):
     """The whole file."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     track: TrackRef
     detector: DetectorRef
     dataset: DatasetRef
     attacks: tuple[AttackRef, ...]
     metrics: dict[Name, Count]
-    values: tuple[MetricValue, ...]
-    replicates: tuple[Replicates, ...]
-    reliability: tuple[Reliability, ...]
-    entropy: tuple[EntropyHistogram, ...]
-    probes: tuple[ProbeValue, ...] = ()
+    scored: Scored
     evidence: tuple[EvidenceFile, ...]
     validity: Validity
     failures: tuple[Failure, ...]
@@ -227,24 +219,10 @@ class RunResult(Strict):
     code: Code
     timing: Timing
 
-    @model_validator(mode="after")
-    def _keys_are_unique(self) -> RunResult:
-        keys = [value.key for value in self.values]
-        if len(set(keys)) != len(keys):
-            raise ValueError("two values share one key")
-        return self
-
     @property
     def stem(self) -> str:
         """File name without suffix: ``<track>-v<N>__<dataset>``."""
         return f"{self.track.name}-v{self.track.version}__{self.dataset.name}"
-
-    def find(self, metric: str, **conditions: Any) -> MetricValue | None:
-        """The value of a metric under conditions; unnamed conditions must be None (``shots`` is required)."""
-        wanted = {"category": None, "attack": None, "goal": None, "epsilon": None} | conditions
-        return next(
-            (v for v in self.values if v.metric == metric and all(getattr(v, k) == w for k, w in wanted.items())), None
-        )
 
 
 def dump_result(result: RunResult) -> str:
@@ -255,17 +233,21 @@ def dump_result(result: RunResult) -> str:
 _ROWS = frozenset({"values", "probes", "replicates", "reliability", "entropy", "attacks", "failures"})
 
 
-def _lines(data: dict[str, Any]) -> Iterator[str]:
+def _lines(data: dict[str, Any], indent: str = "") -> Iterator[str]:
     yield "{\n"
     keys = sorted(data)
     for position, key in enumerate(keys):
         comma = "," if position < len(keys) - 1 else ""
-        if key in _ROWS and data[key]:
-            rows = ",\n  ".join(canonical_json(_without_null(key, row)) for row in data[key])
-            yield f' "{key}": [\n  {rows}\n ]{comma}\n'
+        yield f'{indent} "{key}": '
+        if key == "scored":
+            yield from _lines(data[key], f"{indent} ")
+        elif key in _ROWS and data[key]:
+            rows = f",\n{indent}  ".join(canonical_json(_without_null(key, row)) for row in data[key])
+            yield f"[\n{indent}  {rows}\n{indent} ]"
         else:
-            yield f' "{key}": {canonical_json(data[key])}{comma}\n'
-    yield "}\n"
+            yield canonical_json(data[key])
+        yield f"{comma}\n"
+    yield f"{indent}}}" if indent else "}\n"
 
 
 def _without_null(key: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from benchmark.errors import ResultError
-from benchmark.results.rows import Count, Epsilon, Name, Real, Sha256, Strict, Text
+from benchmark.results.rows import BudgetText, Count, Name, Real, Sha256, Strict, Text
 from benchmark.storage.jsonio import canonical_json, strict_loads
 
 if sys.version_info >= (3, 11):
@@ -96,7 +96,7 @@ class CounterRecord(Strict):
     result: Name
     authors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=20)]
     method: Line
-    epsilon: Epsilon
+    budget: BudgetText
     images: Count
     robust_before: Real | None
     robust_after: Real | None
@@ -119,7 +119,7 @@ class LoweredResult(Strict):
 
     result: Name
     robust: Real
-    budgets: dict[Epsilon, Real]
+    budgets: dict[BudgetText, Real]
 
 
 class Verification(Strict):
@@ -168,7 +168,7 @@ class GalleryItem(Strict):
     label: Literal[0, 1]
     shots: Count
     attack: Name
-    epsilon: Epsilon
+    budget: BudgetText
     amplification: Annotated[int, Field(ge=1, le=128)]
     score_clean: Real
     score_attacked: Real

@@ -32,6 +32,7 @@ from benchmark.scoring.score import Rules, score_evidence
 from benchmark.storage.cells import Cell, CellStore
 from benchmark.storage.jsonio import digest_bytes, digest_file
 from benchmark.tracks import Track
+from benchmark.types.condition import budget_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,17 +129,13 @@ def _collect_one(
     failed = _failures(planned, spec, failures, cells)
     detector = bench.detector(spec)
     result = RunResult(
-        schema_version=1,
+        schema_version=2,
         track=_track_ref(plan, failed),
         detector=detector_ref(detector, spec.label, spec.name, spec.backbone),
         dataset=_dataset_ref(planned),
         attacks=attacks,
         metrics=metric_versions({v.metric: None for v in scored.values}),
-        values=scored.values,
-        replicates=scored.replicates,
-        reliability=scored.reliability,
-        entropy=scored.entropy,
-        probes=scored.probes,
+        scored=scored,
         evidence=tuple(evidence),
         validity=validity_of(scores, attacks, run_facts(grid), detector.card),
         failures=failed,
@@ -155,7 +152,7 @@ def rules_of(track: Track, planned: PlannedDataset, attacks: Iterable[AttackRef]
     return Rules(
         dataset=planned.dataset.info.name,
         ranked_shots=track.ranked_shots,
-        ranked_epsilons=track.ranked_epsilons,
+        ranked_budgets=track.ranked_budgets,
         full_coverage=frozenset(a.name for a in attacks if a.full_coverage),
         has_normals=planned.dataset.info.has_normals,
     )
@@ -179,7 +176,7 @@ def _condition(dataset: str, spec: DetectorSpec, cell: CellSpec) -> dict[str, An
         "seed": cell.seed,
         "attack": cell.attack,
         "goal": None if cell.attack is None else "two_sided",
-        "epsilon": None if cell.epsilon is None else f"{cell.epsilon}/255",
+        "budget": None if cell.budget is None else budget_text(cell.budget),
     }
 
 
@@ -191,7 +188,7 @@ def _scores_frame(dataset: str, spec: DetectorSpec, cells: list[tuple[CellSpec, 
         ids = {"sample_id": [s.id for s in cell.samples], "label": [s.label for s in cell.samples]}
         parts.append(pd.DataFrame(ids | {"score": done.scores} | _condition(dataset, spec, cell)))
     types = {"label": "int8", "shots": "int32", "seed": "int32", "score": "float32"}
-    return pd.concat([p.astype({"attack": object, "goal": object, "epsilon": object}) for p in parts])[
+    return pd.concat([p.astype({"attack": object, "goal": object, "budget": object}) for p in parts])[
         SCORE_COLUMNS
     ].astype(types)
 

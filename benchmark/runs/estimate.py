@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -162,7 +163,7 @@ class _Count:
         spec = passes[0]
         victim = spec.source or spec.extractor_of
         if spec.attack is not None and victim is not None:
-            key = (spec.attack, spec.epsilons, len(passes), self.bench.detector(victim).card.deterministic)
+            key = (spec.attack, spec.budgets, len(passes), self.bench.detector(victim).card.deterministic)
             spent = self._rehearsed(key, lambda stage: stage.craft(passes))
             self._book(victim, spent, len(spec.samples), head=spec.source is not None)
             self._clean_scores(spec)
@@ -196,8 +197,8 @@ class _Count:
         shapes = [canonical_shape(s.height, s.width, self.job.canonical_edge) for s in spec.samples]
         first = next(chunks(spec.samples, shapes, self.job.chunk_size))
         images = len(spec.samples) + (len(first) if spec.attack is None else 0)
-        for epsilon in spec.epsilons:
-            cells = [cell for cell in spec.cells if (cell.epsilon or 0) == epsilon]
+        for budget in spec.budgets:
+            cells = [cell for cell in spec.cells if (cell.budget or Fraction(0)) == budget]
             self.work.update({("extract", owner): images for owner in {self._owner(c.detector) for c in cells}})
             for cell in cells:
                 self.work["head", cell.detector] += images

@@ -8,6 +8,7 @@ chosen by hash, not by looks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from benchmark.results.submission import Gallery, GalleryItem, Panel
 from benchmark.storage.cells import CellStore
 from benchmark.storage.jsonio import atomic_write, atomic_write_with, pretty_json
 from benchmark.types import Sample, keyed_seed
+from benchmark.types.condition import budget_text
 
 MAX_ITEMS = 6
 PANEL = 128
@@ -87,7 +89,9 @@ def _shown_cells(planned: PlannedDataset, detector: str, bench: Workbench, store
 def _strips(plan: Plan, planned: PlannedDataset, cell: CellSpec, folder: Path) -> Iterator[GalleryItem]:
     samples = _chosen(cell.samples)
     bench = JobBench(job_of(planned, cell.samples[0].category, plan.track, plan.selection, ()), {})
-    part = PassSpec(cell.attack, cell.detector, None, cell.shots, cell.seed, (cell.epsilon or 0,), samples, (cell,))
+    part = PassSpec(
+        cell.attack, cell.detector, None, cell.shots, cell.seed, (cell.budget or Fraction(0),), samples, (cell,)
+    )
     with torch.no_grad():
         for example in bench.examples(part):
             for row in range(len(example.samples)):
@@ -105,7 +109,7 @@ def _strip(plan: Plan, cell: CellSpec, example: Example, row: int, folder: Path)
     height, width = clean.shape[-2:]
     maps = [render_map(p, height, width)[row].cpu().numpy() for p in (example.before, example.after)]
     low, high = float(min(m.min() for m in maps)), float(max(m.max() for m in maps))
-    amplification = max(1, 96 // (cell.epsilon or 1))
+    amplification = max(1, 96 // max(1, int(cell.budget or 1)))
     difference = attacked.int() - clean.int()
     pictures = [
         _picture(clean),
@@ -128,7 +132,7 @@ def _strip(plan: Plan, cell: CellSpec, example: Example, row: int, folder: Path)
         label=1 if sample.label else 0,
         shots=cell.shots,
         attack=cell.attack or "",
-        epsilon=f"{cell.epsilon}/255",
+        budget=budget_text(cell.budget or Fraction(0)),
         amplification=amplification,
         score_clean=round(float(example.before.score[row]), 6),
         score_attacked=round(float(example.after.score[row]), 6),

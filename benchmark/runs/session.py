@@ -217,7 +217,7 @@ def _execute(plan: Plan, store: CellStore, run: Executor, summary: Summary, repo
         if id(part) in open_passes:
             open_passes.remove(id(part))
             summary.passes += 1
-            summary.images += len(part.samples) * max(1, len(part.epsilons))
+            summary.images += len(part.samples) * max(1, len(part.budgets))
         report.cell(outcome, len(part.samples))
 
     behind(run(plan.jobs, _known_clean(plan, store)), take)
@@ -260,7 +260,7 @@ def _words(cell: Cell) -> str:
     place = f"{at['detector']} {at['dataset']}/{at['category']} {at['shots']}-shot"
     if at["probe"]:
         return f"{place} {at['probe'][0]} {at['probe'][1]:g}"
-    return f"{place} {at['attack']} {at['epsilon']}/255" if at["attack"] else f"{place} clean"
+    return f"{place} {at['attack']} {at['budget']}" if at["attack"] else f"{place} clean"
 
 
 def _condition(key: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,7 +273,7 @@ def _condition(key: Mapping[str, Any]) -> dict[str, Any]:
         "shots": key["shots"],
         "seed": key["seed"],
         "attack": attack and attack["name"],
-        "epsilon": key.get("epsilon"),
+        "budget": key.get("budget"),
         "probe": key.get("probe"),
     }
 

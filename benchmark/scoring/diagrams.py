@@ -11,7 +11,8 @@ from benchmark.metrics.calibration_error import bin_means
 from benchmark.metrics.outcome import Bools, Floats
 from benchmark.metrics.uncertainty import entropy
 from benchmark.results.rows import EntropyHistogram, Reliability, ReliabilityBin
-from benchmark.scoring.episodes import CLEAN, Condition, EpisodeScores, conditions_of
+from benchmark.scoring.episodes import EpisodeScores, conditions_of
+from benchmark.types.condition import CLEAN, Condition, budget_text
 
 ENTROPY_BINS = 20
 
@@ -32,7 +33,7 @@ def reliability_diagrams(episodes: Sequence[EpisodeScores]) -> Iterator[Reliabil
             for m, p, o in zip(means.mass, means.predicted, means.observed, strict=True)
         )
         yield Reliability(
-            shots=episodes[0].shots, calibrator=calibrator, attack=condition[0], epsilon=condition[1], bins=bins
+            shots=episodes[0].shots, calibrator=calibrator, attack=condition.attack, budget=_text(condition), bins=bins
         )
 
 
@@ -46,8 +47,12 @@ def entropy_histograms(episodes: Sequence[EpisodeScores]) -> Iterator[EntropyHis
             continue
         counts, _ = np.histogram(entropy(pooled[1]), bins=ENTROPY_BINS, range=(0.0, float(np.log(2)) + 1e-12))
         yield EntropyHistogram(
-            shots=episodes[0].shots, attack=condition[0], epsilon=condition[1], counts=tuple(counts.tolist())
+            shots=episodes[0].shots, attack=condition.attack, budget=_text(condition), counts=tuple(counts.tolist())
         )
+
+
+def _text(condition: Condition) -> str | None:
+    return None if condition.budget is None else budget_text(condition.budget)
 
 
 def whole_conditions(episodes: Sequence[EpisodeScores]) -> list[Condition]:

@@ -14,19 +14,13 @@ from benchmark.calibration.crossfit import crossfit_probabilities, crossfit_sets
 from benchmark.calibration.support_only import support_p_values, support_threshold
 from benchmark.errors import NotApplicableError, ResultError
 from benchmark.metrics.outcome import Bools, Floats
+from benchmark.types.condition import CLEAN, Condition, parse_budget
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-Condition = tuple[str | None, str | None]  # (attack, epsilon); (None, None) = clean
-CLEAN: Condition = (None, None)
 NOTHING: Mapping[tuple[int, str, int], Floats] = {}
-
-
-def grey_levels(epsilon: str | None) -> int:
-    """n of ``"n/255"``; 0 for clean."""
-    return int(epsilon.partition("/")[0]) if epsilon else 0
 
 
 @dataclass(frozen=True)
@@ -147,7 +141,7 @@ def _episode(category: str, shots: int, seed: int, rows: pd.DataFrame) -> Episod
     scores: dict[Condition, Floats] = {CLEAN: clean["score"].to_numpy(np.float64)}
     attacked = rows[rows["attack"].notna()]
     place = {name: index for index, name in enumerate(ids)}
-    for (attack, epsilon), part in attacked.groupby(["attack", "epsilon"], sort=True):
+    for (attack, budget), part in attacked.groupby(["attack", "budget"], sort=True):
         index = part["sample_id"].map(place)
         if index.isna().any():
             raise ResultError(f"{where}: {attack} has images without a clean score")
@@ -156,11 +150,11 @@ def _episode(category: str, shots: int, seed: int, rows: pd.DataFrame) -> Episod
             raise ResultError(f"{where}: {attack} gives an image another label than the clean row")
         values = np.full(len(ids), np.nan)
         values[where_to] = part["score"].to_numpy(np.float64)
-        scores[str(attack), str(epsilon)] = values
+        scores[Condition(str(attack), "two_sided", parse_budget(str(budget)))] = values
     return EpisodeScores(category, shots, seed, tuple(map(str, ids)), labels, scores)
 
 
 def conditions_of(episodes: Iterable[EpisodeScores]) -> list[Condition]:
     """Conditions of the given episodes, clean first, then by attack and budget; audits cover some episodes only."""
     found = set.union(*(set(e.scores) for e in episodes))
-    return sorted(found, key=lambda c: (c[0] or "", grey_levels(c[1])))
+    return sorted(found, key=Condition.order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from fractions import Fraction
 
 import numpy as np
 
@@ -13,11 +13,10 @@ from benchmark.errors import NotApplicableError
 from benchmark.metrics import METRICS
 from benchmark.metrics.outcome import Bools, Floats, MetricOutcome
 from benchmark.metrics.uncertainty import entropy
-from benchmark.scoring.episodes import CLEAN, Condition, EpisodeScores, grey_levels
+from benchmark.scoring.episodes import EpisodeScores
 from benchmark.statistics.robust import worst_case
+from benchmark.types.condition import CLEAN, Condition, Goal
 
-Goal = Literal["two_sided", "evasion", "false_alarm"]
-GOALS: tuple[Goal, ...] = ("two_sided", "evasion", "false_alarm")
 WORST = "worst_case"
 RANKING_CLEAN = ("auroc", "average_precision", "f1_max")
 DECISIONS = ("f1", "g_mean", "balanced_accuracy", "mcc")
@@ -75,12 +74,12 @@ def view(episode: EpisodeScores, condition: Condition, goal: Goal | None) -> Row
     return Rows(episode, condition, values, kept, target)
 
 
-def worst_view(episode: EpisodeScores, attacks: frozenset[str], level: int) -> Rows:
-    """Per image the most harmful score over clean and every full-coverage attack of at most ``level`` grey levels."""
+def worst_view(episode: EpisodeScores, attacks: frozenset[str], budget: Fraction) -> Rows:
+    """Per image the most harmful score over clean and every full-coverage attack of at most ``budget`` grey levels."""
     attacked = [
         scores
-        for (attack, epsilon), scores in episode.scores.items()
-        if attack in attacks and grey_levels(epsilon) <= level and np.isfinite(scores).all()
+        for c, scores in episode.scores.items()
+        if c.attack in attacks and c.budget is not None and c.budget <= budget and np.isfinite(scores).all()
     ]
     everything = np.ones(len(episode.ids), bool)
     values = worst_case(episode.labels, episode.clean, np.array(attacked).reshape(-1, len(episode.ids)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PIXEL_METRICS = ("pixel_auroc", "pixel_average_precision", "pixel_f1_max", "aupro", "aupro_5")
 BY_CATEGORY = frozenset({"pixel_auroc", "aupro"})
-CONDITION = ["shots", "attack", "goal", "epsilon"]
+CONDITION = ["shots", "attack", "goal", "budget"]
 
 
 def pixel_values(pixels: pd.DataFrame, labels: Mapping[str, int]) -> Iterator[MetricValue]:
@@ -30,8 +30,8 @@ def pixel_values(pixels: pd.DataFrame, labels: Mapping[str, int]) -> Iterator[Me
         labels: Label of every sample id, to leave out anomalous images with an empty mask.
     """
     for key, part in pixels.groupby(CONDITION, dropna=False, sort=True):
-        shots, attack, goal, epsilon = (_none(value) for value in cast("tuple[Any, ...]", key))
-        where = {"shots": int(shots), "attack": attack, "goal": goal, "epsilon": epsilon}
+        shots, attack, goal, budget = (_none(value) for value in cast("tuple[Any, ...]", key))
+        where = {"shots": int(shots), "attack": attack, "goal": goal, "budget": budget}
         by_category: dict[str, list[dict[str, MetricOutcome]]] = {}
         for (category, _), rows in part.groupby(["category", "seed"], sort=True):
             by_category.setdefault(str(category), []).append(_episode(rows, labels))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,10 @@ import numpy as np
 
 from benchmark.metrics.outcome import Floats, MetricOutcome
 from benchmark.metrics.ranking import Ties
-from benchmark.results.rows import EntropyHistogram, MetricValue, ProbeValue, Reliability, Replicates
+from benchmark.results.rows import MetricValue, Replicates, Scored
 from benchmark.scoring.diagrams import entropy_histograms, reliability_diagrams
-from benchmark.scoring.episodes import CLEAN, EpisodeScores, conditions_of, episodes_of
+from benchmark.scoring.episodes import EpisodeScores, conditions_of, episodes_of
 from benchmark.scoring.image import (
-    GOALS,
     WORST,
     Rows,
     attacked_metrics,
@@ -44,6 +44,7 @@ from benchmark.statistics.bootstrap import (
 )
 from benchmark.statistics.intervals import Interval, auroc_interval
 from benchmark.statistics.robust import robust_score
+from benchmark.types.condition import CLEAN, GOALS, budget_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,27 +61,16 @@ class Rules:
     Attributes:
         dataset: Key of the bootstrap, so that all detectors resample the same images.
         ranked_shots: Support size of the headline numbers.
-        ranked_epsilons: Budgets of R, in grey levels.
+        ranked_budgets: Budgets of R, in grey levels.
         full_coverage: Attacks that may enter the worst case where they attacked every image.
         has_normals: False for pixel-only data: every image metric is null with that reason.
     """
 
     dataset: str
     ranked_shots: int
-    ranked_epsilons: tuple[int, ...]
+    ranked_budgets: tuple[Fraction, ...]
     full_coverage: frozenset[str]
     has_normals: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Everything derived from evidence."""
-
-    values: tuple[MetricValue, ...]
-    replicates: tuple[Replicates, ...]
-    reliability: tuple[Reliability, ...]
-    entropy: tuple[EntropyHistogram, ...]
-    probes: tuple[ProbeValue, ...]
 
 
 def score_evidence(
@@ -108,11 +98,11 @@ def score_evidence(
         values += pixel_values(pixels, dict(zip(scores["sample_id"], scores["label"], strict=True)))
     ranked = [e for e in episodes if e.shots == rules.ranked_shots] if rules.has_normals else []
     return Scored(
-        tuple(sorted(values, key=lambda v: v.key)),
-        tuple(replicates),
-        tuple(reliability_diagrams(ranked)),
-        tuple(entropy_histograms(ranked)),
-        () if probes is None else tuple(probe_values(probes, episodes, rules.dataset)),
+        values=tuple(sorted(values, key=lambda v: v.key)),
+        replicates=tuple(replicates),
+        reliability=tuple(reliability_diagrams(ranked)),
+        entropy=tuple(entropy_histograms(ranked)),
+        probes=() if probes is None else tuple(probe_values(probes, episodes, rules.dataset)),
     )
 
 
@@ -151,7 +141,11 @@ class ShotsTable:
     def _attacked_values(self) -> Iterator[MetricValue]:
         for condition in conditions_of(self.episodes)[1:]:
             for goal in GOALS:
-                where = {"attack": condition[0], "goal": goal, "epsilon": condition[1]}
+                where = {
+                    "attack": condition.attack,
+                    "goal": goal,
+                    "budget": budget_text(condition.budget or Fraction(0)),
+                }
                 rows = [view(e, condition, goal) for e in self.episodes if condition in e.scores]
                 yield from self._macro(rows, attacked_metrics, where)
                 if goal == "two_sided":
@@ -164,9 +158,9 @@ class ShotsTable:
         yield self._robust_value()
 
     @cached_property
-    def _worst_rows(self) -> dict[int, list[Rows]]:
-        """Worst-case scores by grey level of every budget of R, 0 = clean."""
-        levels = (0, *self.rules.ranked_epsilons)
+    def _worst_rows(self) -> dict[Fraction, list[Rows]]:
+        """Worst-case scores at every budget of R, 0 = clean."""
+        levels = (Fraction(0), *self.rules.ranked_budgets)
         return {n: [worst_view(e, self.rules.full_coverage, n) for e in self.episodes] for n in levels}
 
     # ---- the headline ---------------------------------------------------------------------------------------
@@ -182,19 +176,19 @@ class ShotsTable:
         areas = self._worst_areas if self._is_ranked else None
         if areas is not None:
             for level, part in areas.items():
-                found.append(self._replicates("auroc_robust", part, f"{level}/255" if level else None))
+                found.append(self._replicates("auroc_robust", part, budget_text(level) if level else None))
             found.append(self._replicates("robust_score", robust_score(np.stack(list(areas.values())))))
         return found
 
-    def _replicates(self, metric: str, values: Floats, epsilon: str | None = None) -> Replicates:
+    def _replicates(self, metric: str, values: Floats, budget: str | None = None) -> Replicates:
         """The first resamples, to 1e-6: far below their spread, and half the bytes."""
         kept = tuple(np.round(values[:REPLICATES], 6).tolist())
-        return Replicates(metric=metric, shots=self.shots, epsilon=epsilon, values=kept)
+        return Replicates(metric=metric, shots=self.shots, budget=budget, values=kept)
 
     @cached_property
-    def _worst_areas(self) -> dict[int, Floats] | None:
+    def _worst_areas(self) -> dict[Fraction, Floats] | None:
         """Replicates of the worst-case auroc_robust at every budget of R, 0 = clean."""
-        found: dict[int, Floats] = {}
+        found: dict[Fraction, Floats] = {}
         for level, rows in self._worst_rows.items():
             part = self._resampled(rows, "auroc_robust", _worst_where(level))
             if part is None:
@@ -300,9 +294,9 @@ class ShotsTable:
         )
 
 
-def _worst_where(level: int) -> Where:
+def _worst_where(level: Fraction) -> Where:
     """Conditions of the worst case at a budget; clean scores have none."""
-    return {"attack": WORST, "goal": "two_sided", "epsilon": f"{level}/255"} if level else {}
+    return {"attack": WORST, "goal": "two_sided", "budget": budget_text(level)} if level else {}
 
 
 def _delong(metric: str, rows: Sequence[Rows]) -> Interval | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from benchmark.results.schema import AttackRef, Check, Flags, RunFacts, Validity
 from benchmark.statistics.bootstrap import macro_auroc_replicates, percentile_interval
 from benchmark.statistics.intervals import Interval
 from benchmark.types.attack import Knowledge
+from benchmark.types.condition import parse_budget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,11 +39,11 @@ MAX_DEAD = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Scores of one attack at one epsilon on the images of one episode.
+    """Scores of one attack at one budget on the images of one episode.
 
     Attributes:
         attack: Attack name.
-        epsilon: Grey levels.
+        budget: Grey levels.
         labels: [N] 0 or 1.
         scores: [N] scores under the attack (two-sided goal).
         sample_ids: N ids; they pair conditions of the same episode.
@@ -49,7 +51,7 @@ class Condition:
     """
 
     attack: str
-    epsilon: int
+    budget: Fraction
     labels: NDArray[np.int64]
     scores: Floats
     sample_ids: tuple[str, ...]
@@ -107,11 +109,11 @@ def conditions_of(scores: pd.DataFrame) -> Iterator[Condition]:
     """Attacked score vectors of evidence rows, in the order of the sample ids."""
     episode = ["category", "shots", "seed"]
     attacked = scores[(scores["attack"].notna()) & (scores["goal"] == "two_sided")]
-    for (attack, epsilon, *which), rows in attacked.groupby(["attack", "epsilon", *episode], observed=True):
+    for (attack, budget, *which), rows in attacked.groupby(["attack", "budget", *episode], observed=True):
         rows = rows.sort_values("sample_id")
         yield Condition(
             attack=str(attack),
-            epsilon=int(str(epsilon).partition("/")[0]),
+            budget=parse_budget(str(budget)),
             labels=rows["label"].to_numpy(np.int64),
             scores=rows["score"].to_numpy(np.float64),
             sample_ids=tuple(rows["sample_id"]),
@@ -189,14 +191,12 @@ def gradients(facts: Facts) -> Check:
 def grey_ball(facts: Facts) -> Check:
     """At n = 128 a working white-box attack brings the two-sided AUROC to 0.5 or less."""
     name = "grey_ball"
-    values = _auroc_by_attack([c for c in facts.conditions if c.epsilon == GREY], facts, {"white_box"})
+    values = _auroc_by_attack([c for c in facts.conditions if c.budget == GREY], facts, {"white_box"})
     if not values:
-        return _check(name, "skipped", "no white-box attack was run at 128/255")
+        return _check(name, "skipped", "no white-box attack was run at 128")
     attack, value = min(values.items(), key=lambda item: item[1])
     status: Status = "red" if value > 0.5 else "pass"
-    return _check(
-        name, status, f"two-sided AUROC {value:.3f} under {attack} at 128/255, where uniform grey is reachable"
-    )
+    return _check(name, status, f"two-sided AUROC {value:.3f} under {attack} at 128, where uniform grey is reachable")
 
 
 def white_box_strongest(facts: Facts) -> Check:
@@ -214,14 +214,14 @@ def controls_weakest(facts: Facts) -> Check:
 
 
 def beats_noise(facts: Facts) -> Check:
-    """The white box is significantly stronger than noise at the largest epsilon where both ran."""
+    """The white box is significantly stronger than noise at the largest budget where both ran."""
     name, noise = "beats_noise", {name for name, knowledge in facts.knowledge.items() if knowledge == "none"}
-    found = [(epsilon, attack, pairs) for attack, epsilon, pairs in _paired(facts, noise, _on_the_score(facts))]
+    found = [(budget, attack, pairs) for attack, budget, pairs in _paired(facts, noise, _on_the_score(facts))]
     if not found:
         return _check(name, "skipped", "noise and white box were not run on the same images")
-    epsilon, attack, pairs = max(found, key=lambda item: item[0])
+    budget, attack, pairs = max(found, key=lambda item: item[0])
     gap = paired_interval(pairs)
-    text = f"AUROC of the white box minus {attack}, [{gap.low:+.3f}, {gap.high:+.3f}] at {epsilon}/255"
+    text = f"AUROC of the white box minus {attack}, [{gap.low:+.3f}, {gap.high:+.3f}] at {budget}"
     return _check(name, "pass" if gap.high < 0 else "amber", text)
 
 
@@ -261,8 +261,8 @@ def _auroc_by_attack(conditions: Sequence[Condition], facts: Facts, knowledge: s
 def _compare(facts: Facts, name: str, words: str, weaker: set[str], stronger: set[str], *, failed: Status) -> Check:
     """Fails if a supposedly weaker attack gives a significantly lower AUROC than the stronger ones, image by image."""
     found = [
-        (interval.low, interval.high, f"{attack} at {epsilon}/255")
-        for attack, epsilon, pairs in _paired(facts, weaker, stronger)
+        (interval.low, interval.high, f"{attack} at {budget}")
+        for attack, budget, pairs in _paired(facts, weaker, stronger)
         for interval in [paired_interval(pairs)]
     ]
     if not found:
@@ -272,18 +272,18 @@ def _compare(facts: Facts, name: str, words: str, weaker: set[str], stronger: se
     return _check(name, failed if low > 0 else "pass", text)
 
 
-def _paired(facts: Facts, weaker: set[str], stronger: set[str]) -> Iterator[tuple[str, int, Pairs]]:
-    """For each weaker attack and epsilon: its episodes, paired with the per-image worst of the stronger attacks."""
-    by_key: dict[tuple[str, int], list[Condition]] = {}
+def _paired(facts: Facts, weaker: set[str], stronger: set[str]) -> Iterator[tuple[str, Fraction, Pairs]]:
+    """For each weaker attack and budget: its episodes, paired with the per-image worst of the stronger attacks."""
+    by_key: dict[tuple[str, Fraction], list[Condition]] = {}
     for c in facts.conditions:
-        by_key.setdefault((c.attack, c.epsilon), []).append(c)
-    for (attack, epsilon), weak_conditions in sorted(by_key.items()):
-        if attack in weaker and epsilon != GREY:
-            strong = [c for name in sorted(stronger) for c in by_key.get((name, epsilon), [])]
+        by_key.setdefault((c.attack, c.budget), []).append(c)
+    for (attack, budget), weak_conditions in sorted(by_key.items()):
+        if attack in weaker and budget != GREY:
+            strong = [c for name in sorted(stronger) for c in by_key.get((name, budget), [])]
             found = [(c.episode, _pair(c, strong)) for c in weak_conditions]
             pairs = {episode: pair for episode, pair in found if pair is not None}
             if pairs:
-                yield attack, epsilon, pairs
+                yield attack, budget, pairs
 
 
 def _pair(weak: Condition, strong: Sequence[Condition]) -> tuple[NDArray[np.int64], Floats] | None:

@@ -1,6 +1,6 @@
 """The run folder's memory: one file per cell, addressed by what it depends on.
 
-A *cell* is the score vector of one (detector, episode, attack, epsilon). Its address is the SHA-256 of a
+A *cell* is the score vector of one (detector, episode, attack, budget). Its address is the SHA-256 of a
 canonical JSON of everything that can change a score. Cells are safetensors files: no code runs when one is
 read.
 """

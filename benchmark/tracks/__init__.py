@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 from importlib.resources import files
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from benchmark.errors import UnknownNameError, UsageError
+from benchmark.types.condition import parse_budget
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -18,7 +20,20 @@ else:
     import tomli as tomllib
 
 Positive = Annotated[int, Field(ge=1)]
-GreyLevels = Annotated[int, Field(ge=1, le=255)]
+
+
+def _budget(written: object) -> Fraction:
+    if isinstance(written, Fraction):
+        return written
+    if not isinstance(written, str):
+        raise ValueError(f'budget {written!r} is not text; write "1/256" or "4"')
+    try:
+        return parse_budget(written)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+Budget = Annotated[Fraction, BeforeValidator(_budget)]
 
 
 class _Data(BaseModel):
@@ -34,7 +49,7 @@ class TrackDataset(_Data):
 
 
 class Tier(_Data):
-    """A block of the grid: attacks x shots x seeds x epsilons.
+    """A block of the grid: attacks x shots x seeds x budgets.
 
     ``subset_per_class`` limits it to that many hash-chosen images of each class in a category, ``subset_categories`` to
     that many hash-chosen categories; both None = all query images.
@@ -44,7 +59,7 @@ class Tier(_Data):
     shots: tuple[int, ...]
     seeds: tuple[int, ...]
     attacks: tuple[str, ...] = ()
-    epsilons: tuple[GreyLevels, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     subset_per_class: Positive | None = None
     subset_categories: Positive | None = None
 
@@ -74,7 +89,7 @@ class Track(_Data):
     chunk_size: Positive
     backbone: str
     ranked_shots: int
-    ranked_epsilons: tuple[GreyLevels, ...]
+    ranked_budgets: tuple[Budget, ...]
     detectors: tuple[str, ...]
     datasets: tuple[TrackDataset, ...]
     tiers: tuple[Tier, ...]

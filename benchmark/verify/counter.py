@@ -22,10 +22,11 @@ from torch import Tensor
 from benchmark.errors import ResultError
 from benchmark.planning.workbench import build_attack
 from benchmark.results.evidence import read_scores
-from benchmark.results.rows import Count, Epsilon, Name, Strict, Text
+from benchmark.results.rows import BudgetText, Count, Name, Strict, Text
 from benchmark.results.submission import Line
 from benchmark.storage.jsonio import canonical_json
 from benchmark.types import Dataset
+from benchmark.types.condition import parse_budget
 from benchmark.verify.data import opened
 from benchmark.verify.reading import check_plain
 from benchmark.verify.rerun import REPEATED, EpisodeRows, episodes_in
@@ -52,7 +53,7 @@ class CounterClaim(Strict):
     category: Name
     shots: Count
     seed: Count
-    epsilon: Epsilon
+    budget: BudgetText
     authors: Annotated[tuple[Line, ...], Field(min_length=1, max_length=20)]
     method: Line
     attack: Name | None = None
@@ -106,8 +107,8 @@ def attacked_entry(subject: Subject, folder: Path, claim: CounterClaim) -> Entry
     entry = next((e for e in subject.entries if e.result.stem == claim.result), None)
     if entry is None:
         raise ResultError(f"counter/{folder.name}: there is no result {claim.result!r}")
-    if int(claim.epsilon.partition("/")[0]) not in entry.track.ranked_epsilons:
-        raise ResultError(f"counter/{folder.name}: {claim.epsilon} is no ranked budget of track {entry.track.name}")
+    if parse_budget(claim.budget) not in entry.track.ranked_budgets:
+        raise ResultError(f"counter/{folder.name}: {claim.budget} is no ranked budget of track {entry.track.name}")
     if claim.shots != entry.track.ranked_shots:
         raise ResultError(f"counter/{folder.name}: only {entry.track.ranked_shots}-shot episodes are ranked")
     return entry
@@ -122,7 +123,7 @@ def load_perturbation(folder: Path, claim: CounterClaim, entry: Entry) -> dict[s
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    where, limit = f"counter/{folder.name}", int(claim.epsilon.partition("/")[0])
+    where, limit = f"counter/{folder.name}", parse_budget(claim.budget)
     try:
         deltas: dict[str, Tensor] = load((folder / "perturbation.safetensors").read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
@@ -136,7 +137,7 @@ def load_perturbation(folder: Path, claim: CounterClaim, entry: Entry) -> dict[s
         if delta.dtype != torch.int8 or delta.ndim != 3 or delta.shape[0] != 3:
             raise ResultError(f"{where}: {name}: must be int8 [3, h, w], is {delta.dtype} {tuple(delta.shape)}")
         if int(delta.to(torch.int16).abs().max()) > limit:
-            raise ResultError(f"{where}: {name}: leaves the ball of {claim.epsilon}")
+            raise ResultError(f"{where}: {name}: leaves the ball of {claim.budget}")
     return deltas
 
 
@@ -160,7 +161,7 @@ def claimed_scores(folder: Path, claim: CounterClaim, entry: Entry) -> dict[str,
         "attack": claim.attack,
     }
     stated |= {"category": claim.category, "shots": claim.shots, "seed": claim.seed}
-    stated |= {"attack": claim.attack, "goal": "two_sided", "epsilon": claim.epsilon}
+    stated |= {"attack": claim.attack, "goal": "two_sided", "budget": claim.budget}
     for name, value in stated.items():
         if not (rows[name] == value).all():
             raise ResultError(f"{where}: evidence.parquet: {name} must be {value!r} in every row")

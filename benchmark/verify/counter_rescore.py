@@ -13,6 +13,7 @@ from benchmark.errors import NotApplicableError, ResultError
 from benchmark.results.rows import MetricValue
 from benchmark.results.submission import CounterRecord, LoweredResult
 from benchmark.scoring.score import score_evidence
+from benchmark.types.condition import parse_budget
 from benchmark.verify.counter import (
     CounterClaim,
     attacked_entry,
@@ -71,7 +72,7 @@ def _scores(folder: Path, claim: CounterClaim, entry: Entry, episode: EpisodeRow
         images = perturbed_images(folder, episode, load_perturbation(folder, claim, entry))
         return {name: float(scorer(served, [name])(image[None].float() / 255.0).score[0]) for name, image in images}
     named = claimed_scores(folder, claim, entry)
-    level = int(claim.epsilon.partition("/")[0])
+    level = parse_budget(claim.budget)
     found = dict(attacked_scores(entry, served, episode, claim.attack, [level]))
     if level not in found:
         raise ResultError(f"counter/{folder.name}: {claim.attack} does not apply to this detector")
@@ -87,7 +88,7 @@ def credit(one: Rescored) -> CounterRecord:
         result=one.claim.result,
         authors=one.claim.authors,
         method=one.claim.method,
-        epsilon=one.claim.epsilon,
+        budget=one.claim.budget,
         images=len(one.scores),
         robust_before=before,
         robust_after=after,
@@ -102,7 +103,7 @@ def lowered(claims: Sequence[Rescored]) -> list[LoweredResult]:
         values = robust_values(mine[0].entry, mine)
         robust = _robust(values)
         if robust is not None:
-            budgets = {v.epsilon: v.value for v in values if v.epsilon is not None and v.value is not None}
+            budgets = {v.budget: v.value for v in values if v.budget is not None and v.value is not None}
             found.append(LoweredResult(result=stem, robust=robust, budgets=budgets))
     return found
 
@@ -134,5 +135,5 @@ def _as_attack(entry: Entry, one: Rescored, name: str) -> pd.DataFrame:
         for sample, own, hit in zip(rows["sample_id"], rows["score"], here, strict=True)
     ]
     rows["score"] = rows["score"].astype(np.float32)
-    rows["attack"], rows["goal"], rows["epsilon"] = name, "two_sided", claim.epsilon
+    rows["attack"], rows["goal"], rows["budget"] = name, "two_sided", claim.budget
     return rows

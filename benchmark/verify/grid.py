@@ -15,12 +15,13 @@ from benchmark.registry import DATASETS
 from benchmark.results.schema import Failure, RunResult
 from benchmark.tracks import Probe, Tier, Track
 from benchmark.types import keyed_seed
+from benchmark.types.condition import budget_text
 from benchmark.verify.subject import Entry, Subject
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CellKey = tuple[str, int, int, str | None, str | None]  # category, shots, seed, attack, epsilon
+CellKey = tuple[str, int, int, str | None, str | None]  # category, shots, seed, attack, budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def chosen_categories(part: Tier | Probe, categories: Sequence[str], present: Se
 
 def cells_of(entry: Entry) -> dict[CellKey, int]:
     """Images of each cell in the evidence."""
-    columns = ["category", "shots", "seed", "attack", "epsilon"]
+    columns = ["category", "shots", "seed", "attack", "budget"]
     sizes = entry.scores.groupby(columns, dropna=False, observed=True).size()
     keys = [cast("tuple[Any, ...]", key) for key in sizes.index]
     cells = [cast(CellKey, tuple(None if part != part else part for part in key)) for key in keys]
@@ -129,12 +130,12 @@ def wanted_cells(track: Track, categories: Sequence[str], present: Sequence[str]
     wanted: dict[CellKey, Wanted] = {}
     for tier in sorted(track.tiers, key=lambda t: t.subset_per_class is not None):
         conditions: list[tuple[str | None, str | None]] = [
-            (a, f"{n}/255") for a in tier.attacks for n in tier.epsilons
+            (a, budget_text(n)) for a in tier.attacks for n in tier.budgets
         ] or [(None, None)]
         chosen = chosen_categories(tier, categories, present)
         for key in product(chosen, tier.shots, tier.seeds, conditions):
-            category, shots, seed, (attack, epsilon) = key
-            wanted.setdefault((category, shots, seed, attack, epsilon), Wanted(tier.subset_per_class))
+            category, shots, seed, (attack, budget) = key
+            wanted.setdefault((category, shots, seed, attack, budget), Wanted(tier.subset_per_class))
     return wanted
 
 
@@ -219,7 +220,7 @@ def _check_subset(entry: Entry, key: CellKey, per_class: int) -> None:
     """A tier on a part of the images has exactly the hash-chosen ones."""
     episode = entry.episodes[key[:3]]
     wanted = _chosen_images(episode, per_class)
-    if set(episode[(episode["attack"] == key[3]) & (episode["epsilon"] == key[4])]["sample_id"]) != wanted:
+    if set(episode[(episode["attack"] == key[3]) & (episode["budget"] == key[4])]["sample_id"]) != wanted:
         raise ResultError(f"{entry.path.name}: {_words(key)}: not the {len(wanted)} images that the track chooses")
 
 
@@ -279,5 +280,5 @@ def limit_of(entry: Entry) -> int | None:
 
 
 def _words(key: CellKey) -> str:
-    category, shots, seed, attack, epsilon = key
-    return f"{category}, {shots}-shot, seed {seed}, {f'{attack} at {epsilon}' if attack else 'clean'}"
+    category, shots, seed, attack, budget = key
+    return f"{category}, {shots}-shot, seed {seed}, {f'{attack} at {budget}' if attack else 'clean'}"

@@ -28,7 +28,7 @@ def check_known(subject: Subject) -> str:
                 _check_attack(attack)
         except TrustADError as error:
             raise ResultError(f"{entry.path.name}: {error}") from error
-        current = metric_versions({v.metric: None for v in entry.result.values})
+        current = metric_versions({v.metric: None for v in entry.result.scored.values})
         if current != entry.result.metrics:
             raise ResultError(f"{entry.path.name}: metrics of other versions; run `trustad rescore` on it")
     return "track, data sets, detector, attacks and metrics of this program's versions"

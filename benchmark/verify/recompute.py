@@ -10,9 +10,9 @@ from multiprocessing import get_context
 from typing import Any
 
 from benchmark.errors import ResultError
-from benchmark.results.rows import Strict
+from benchmark.results.rows import Scored, Strict
 from benchmark.results.schema import RunResult, Validity
-from benchmark.scoring.score import Scored, score_evidence
+from benchmark.scoring.score import score_evidence
 from benchmark.scoring.validity import validity_of
 from benchmark.verify.subject import Entry, Subject
 
@@ -21,7 +21,7 @@ RANK_TOLERANCE = 1e-9
 TOLERANCE = 1e-6
 PARALLEL_FROM = 200_000
 """Rows of evidence from which starting processes costs less than it saves."""
-TABLES = ("values", "replicates", "reliability", "entropy", "probes")
+TABLES = tuple(Scored.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def check_numbers(subject: Subject) -> str:
         if differences:
             more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
             raise ResultError(f"{entry.path.name}: {differences[0]}{more}")
-    count = sum(len(entry.result.values) for entry in subject.entries)
+    count = sum(len(entry.result.scored.values) for entry in subject.entries)
     return f"{count:,} values, their intervals, replicates and curves"
 
 
@@ -69,7 +69,7 @@ def _differences(entry: Entry) -> list[Difference]:
 def compare(result: RunResult, scored: Scored) -> Iterator[Difference]:
     """Differences beyond the tolerances, in the order of the file."""
     for table in TABLES:
-        claimed, computed = _keyed(getattr(result, table)), _keyed(getattr(scored, table))
+        claimed, computed = _keyed(getattr(result.scored, table)), _keyed(getattr(scored, table))
         for key in sorted(claimed.keys() | computed.keys()):
             if key not in claimed or key not in computed:
                 yield Difference(
@@ -94,7 +94,7 @@ def _keyed(rows: Sequence[Strict]) -> dict[str, dict[str, Any]]:
             "shots",
             "attack",
             "goal",
-            "epsilon",
+            "budget",
         )
         key = " ".join(str(data[name]) for name in names if data.get(name) is not None)
         found[key if key not in found else f"{key} #{len(found)}"] = data

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from benchmark.results.rows import MetricValue
 from benchmark.scoring.score import score_evidence
 from benchmark.scoring.validity import MAX_DEAD, dead_share
 from benchmark.types import AttackBatch, CategoryInfo, Dataset, FittedDetector, Sample, keyed_seed
+from benchmark.types.condition import budget_text, parse_budget
 from benchmark.verify.data import indexed, opened
 from benchmark.verify.fresh import OnFresh, check_fresh, fresh_images
 from benchmark.verify.isolation import Limits
@@ -138,9 +140,9 @@ def _evidence(entry: Entry, dataset: Dataset, served: Served) -> pd.DataFrame:
         if entry.result.dataset.name == "procedural":
             fresh.append(_on_fresh(entry, served, episode, clean))
         parts.append(_rows(entry, episode, clean, None, None))
-        for attack, epsilons in _attacks(entry, episode):
-            for epsilon, scores in attacked_scores(entry, served, episode, attack, epsilons):
-                parts.append(_rows(entry, episode, scores, attack, f"{epsilon}/255"))
+        for attack, budgets in _attacks(entry, episode):
+            for budget, scores in attacked_scores(entry, served, episode, attack, budgets):
+                parts.append(_rows(entry, episode, scores, attack, budget_text(budget)))
     check_fresh(fresh)
     return pd.concat(parts, ignore_index=True)[SCORE_COLUMNS]
 
@@ -248,16 +250,16 @@ def _on_fresh(entry: Entry, served: Served, episode: EpisodeRows, clean: np.ndar
     )
 
 
-def _attacks(entry: Entry, episode: EpisodeRows) -> Iterator[tuple[str, list[int]]]:
+def _attacks(entry: Entry, episode: EpisodeRows) -> Iterator[tuple[str, list[Fraction]]]:
     knowledge = {a.name: a.knowledge for a in entry.result.attacks}
     for attack, rows in episode.rows[episode.rows["attack"].notna()].groupby("attack", observed=True):
         if knowledge[str(attack)] in REPEATED:
-            yield str(attack), sorted({int(str(e).partition("/")[0]) for e in rows["epsilon"]})
+            yield str(attack), sorted({parse_budget(str(e)) for e in rows["budget"]})
 
 
 def attacked_scores(
-    entry: Entry, served: Served, episode: EpisodeRows, name: str, epsilons: Sequence[int]
-) -> Iterator[tuple[int, np.ndarray]]:
+    entry: Entry, served: Served, episode: EpisodeRows, name: str, budgets: Sequence[Fraction]
+) -> Iterator[tuple[Fraction, np.ndarray]]:
     """Budgets with the scores [n] of the episode's images under an attack; nothing if it does not apply.
 
     Raises:
@@ -265,7 +267,7 @@ def attacked_scores(
     """
     attack = build_attack(name)
     draws = 1 if entry.result.detector.flags.deterministic else 8
-    scores = {epsilon: np.zeros(len(episode.samples)) for epsilon in epsilons}
+    scores = {budget: np.zeros(len(episode.samples)) for budget in budgets}
     dead = np.zeros(len(episode.samples), bool)
     order = list(range(len(episode.samples)))
     secrets.SystemRandom().shuffle(order)
@@ -276,8 +278,10 @@ def attacked_scores(
         target = BoundTarget(served, ids, draws=draws)
         try:
             with torch.no_grad():
-                for epsilon, changed in zip(epsilons, perturb(attack, target, batch, epsilons), strict=True):
-                    scores[epsilon][group] = scorer(served, ids)(changed.float() / 255.0).score.double().numpy()
+                for budget, changed in zip(
+                    budgets, perturb(attack, target, batch, [int(n) for n in budgets]), strict=True
+                ):
+                    scores[budget][group] = scorer(served, ids)(changed.float() / 255.0).score.double().numpy()
         except NotApplicableError:
             return
         dead[group] = target.dead.numpy()
@@ -297,7 +301,7 @@ def _check_gradients(entry: Entry, episode: EpisodeRows, dead: np.ndarray) -> No
 
 
 def _rows(
-    entry: Entry, episode: EpisodeRows, scores: np.ndarray, attack: str | None, epsilon: str | None
+    entry: Entry, episode: EpisodeRows, scores: np.ndarray, attack: str | None, budget: str | None
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -313,7 +317,7 @@ def _rows(
             "seed": episode.seed,
             "attack": pd.Series([attack] * len(scores), dtype=object),
             "goal": pd.Series([attack and "two_sided"] * len(scores), dtype=object),
-            "epsilon": pd.Series([epsilon] * len(scores), dtype=object),
+            "budget": pd.Series([budget] * len(scores), dtype=object),
             "score": scores.astype(np.float32),
         }
     )
@@ -327,15 +331,15 @@ def _compared(entry: Entry, again: pd.DataFrame) -> str:
             continue
         if value.category is not None or value.value is None:
             continue
-        claimed = entry.result.find(
-            "auroc_robust", shots=value.shots, attack=value.attack, goal="two_sided", epsilon=value.epsilon
+        claimed = entry.result.scored.find(
+            "auroc_robust", shots=value.shots, attack=value.attack, goal="two_sided", budget=value.budget
         )
         if claimed is None or claimed.value is None:
             continue
         difference = abs(claimed.value - value.value)
         if difference > ATTACKED_TOLERANCE + _half(value):
             raise ResultError(
-                f"{value.attack} at {value.epsilon}: AUROC {claimed.value:.3f} in the result, "
+                f"{value.attack} at {value.budget}: AUROC {claimed.value:.3f} in the result, "
                 f"{value.value:.3f} when run again"
             )
         compared, worst = compared + 1, max(worst, difference)

@@ -58,11 +58,7 @@ def _rescored(path: Path) -> Rescored:
     moved = {n: (old.metrics.get(n, 0), metrics.get(n, 0)) for n in names if old.metrics.get(n) != metrics.get(n)}
     new = old.model_copy(
         update={
-            "values": scored.values,
-            "replicates": scored.replicates,
-            "reliability": scored.reliability,
-            "entropy": scored.entropy,
-            "probes": scored.probes,
+            "scored": scored,
             "metrics": metrics,
             "validity": validity,
         }

@@ -50,7 +50,7 @@ class Entry:
         return Rules(
             dataset=self.result.dataset.name,
             ranked_shots=self.track.ranked_shots,
-            ranked_epsilons=self.track.ranked_epsilons,
+            ranked_budgets=self.track.ranked_budgets,
             full_coverage=frozenset(a.name for a in self.result.attacks if a.full_coverage),
             has_normals=self.result.dataset.has_normals,
         )

@@ -47,7 +47,7 @@ document.addEventListener("DOMContentLoaded", () => {
   };
 
   const sentence = () => {
-    const budget = state.epsilon === base.no_budget ? [] : [state.epsilon];
+    const budget = state.budget === base.no_budget ? [] : [state.budget];
     const condition = state.attack ? [base.attacks[state.attack].title, base.goals[state.goal], ...budget].join(", ") : "clean";
     return `${base.views[state.dataset]}; ${trustad.controls.shotsWords(state.shots)}; ${condition}`;
   };
@@ -65,7 +65,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const draw = () => {
     const data = dataOf();
     const columns = base.columns.filter((c) => state.cols.includes(c.key));
-    const signature = JSON.stringify([keys(), state.goal, state.epsilon, state.cols]);
+    const signature = JSON.stringify([keys(), state.goal, state.budget, state.cols]);
     const wanted = new Set(["r", "a", "clean", ...state.cols, ...(specs[state.sort] ? [state.sort] : [])]);
     const cells = current && drawn === signature && [...wanted].every((key) => key in current.cells) ? current.cells
       : Object.fromEntries([...wanted].map((key) => [key, model.column(specs[key], state, data)]));

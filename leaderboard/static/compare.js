@@ -12,7 +12,7 @@ trustad.compare = (() => {
     const parts = [0, 2.5e5, 5e5, 7.5e5, 1e6].flatMap((v) => [
       svg("line", { x1: 40, x2: WIDTH - 180, y1: y(v), y2: y(v), class: v === 5e5 ? "chance" : "grid" }),
       svg("text", { x: 33, y: y(v) + 4, "text-anchor": "end" }, (v / 1e6).toFixed(2))]);
-    for (const level of levels) parts.push(svg("text", { x: x(level), y: 282, "text-anchor": "middle" }, level ? String(level) : "clean"));
+    for (const level of levels) parts.push(svg("text", { x: x(level), y: 282, "text-anchor": "middle" }, level ? trustad.model.budget(level) : "clean"));
     const ends = series.map((points, s) => ({ s, at: points.length ? y(points[points.length - 1][1]) : 0 })).sort((a, b) => a.at - b.at);
     let floor = 20;
     for (const end of ends) { end.at = Math.max(end.at, floor); floor = end.at + 15; }
@@ -21,7 +21,7 @@ trustad.compare = (() => {
       if (!points.length) continue;
       parts.push(svg("path", { class: `line s${s}`, d: points.map(([l, v], i) => `${i ? "L" : "M"}${x(l)} ${y(v)}`).join(" ") }));
       for (const [l, v] of points) {
-        const tip = `${rows[picks[s]].label}, ${l ? `${l}/255` : "clean"}: ${trustad.model.score(v)}`;
+        const tip = `${rows[picks[s]].label}, ${l ? trustad.model.budget(l) : "clean"}: ${trustad.model.score(v)}`;
         parts.push(svg("circle", { class: `dot s${s}`, cx: x(l), cy: y(v), r: 4, "data-tip": tip }, svg("title", {}, tip)));
       }
       parts.push(svg("text", { class: `name s${s}`, x: x(points[points.length - 1][0]) + 10, y: at + 4 }, rows[picks[s]].label));
@@ -35,10 +35,10 @@ trustad.compare = (() => {
     const points = [];
     const clean = trustad.model.column(data.specs.clean, state, data)[i].value;
     if (clean !== null) points.push([0, clean]);
-    for (const [attack, goal, epsilon] of data.base.shots[state.shots]) {
+    for (const [attack, goal, budget] of data.base.shots[state.shots]) {
       if (attack !== state.attack || goal !== state.goal) continue;
-      const cell = trustad.model.column(data.specs.a, { ...state, epsilon }, data)[i];
-      if (cell.value !== null) points.push([Number(epsilon.split("/")[0]), cell.value]);
+      const cell = trustad.model.column(data.specs.a, { ...state, budget }, data)[i];
+      if (cell.value !== null) points.push([trustad.model.level(budget), cell.value]);
     }
     return points;
   };

@@ -42,7 +42,7 @@ trustad.controls = (() => {
     return [
       select("Attack", state.attack, byKind(base, attacks), (attack) => set({ attack })),
       select("Goal", state.goal, goals.map((g) => [g, base.goals[g]]), (goal) => set({ goal })),
-      select("Budget ε", state.epsilon, budgets.map((e) => [e, e === base.no_budget ? "none" : e]), (epsilon) => set({ epsilon })),
+      select("Budget", state.budget, budgets.map((e) => [e, e === base.no_budget ? "none" : e]), (budget) => set({ budget })),
     ];
   };
 

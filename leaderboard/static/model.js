@@ -19,6 +19,10 @@ trustad.model = (() => {
   const score = (value) => (value === null || value === undefined ? DASH : fixed(value, 3));
   const bound = (value) => (value === null || value === undefined ? "" : fixed(value, 2));
 
+  // --- budgets: grey levels, written 1/n below one ---
+  const level = (budget) => { const [top, under] = String(budget).split("/").map(Number); return under ? top / under : top || 0; };
+  const budget = (levels) => (levels && levels < 1 ? `1/${Math.round(1 / levels)}` : String(levels));
+
   const absent = { value: null, note: "not measured in this view" };
 
   // All cells of a column in a view, one per row. clean, attacked: the data files of the view.
@@ -39,7 +43,7 @@ trustad.model = (() => {
     }
     if (spec.unit !== "score") return data.clean.columns[spec.key].map(([text, value]) => ({ text, value }));
     if (spec.when !== "attacked") return from(data.clean.columns[spec.key], data.clean.texts, spec.interval);
-    const found = data.attacked && data.attacked.conditions[`${view.goal} ${view.epsilon}`];
+    const found = data.attacked && data.attacked.conditions[`${view.goal} ${view.budget}`];
     if (!found || !found[spec.key]) return Array.from({ length: n }, () => ({ ...absent, text: DASH }));
     return from(found[spec.key], data.attacked.texts, spec.interval);
   };
@@ -175,5 +179,5 @@ trustad.model = (() => {
     return compare(rows[a].slug, rows[b].slug);
   });
 
-  return { DASH, column, matches, pairTable, ranks, order, score, bound, erfc };
+  return { level, budget, DASH, column, matches, pairTable, ranks, order, score, bound, erfc };
 })();

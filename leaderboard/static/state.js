@@ -29,7 +29,7 @@ trustad.state = (() => {
     const words = new URLSearchParams(hash.replace(/^#/, ""));
     const slugs = new Set(base.rows.map((row) => row.slug));
     const keys = new Set(base.columns.map((c) => c.key));
-    for (const key of ["dataset", "attack", "goal", "epsilon", "sort", "dir", ...FILTERS]) {
+    for (const key of ["dataset", "attack", "goal", "budget", "sort", "dir", ...FILTERS]) {
       if (words.has(key)) state[key] = words.get(key);
     }
     if (words.has("shots")) state.shots = Number(words.get("shots"));
@@ -45,13 +45,13 @@ trustad.state = (() => {
   // Choose the nearest condition that exists at the chosen support size.
   const settle = (state, base) => {
     const conditions = base.shots[state.shots];
-    const level = (epsilon) => Number(String(epsilon).split("/")[0]) || 0;
+    const { level } = trustad.model;
     const best = (list, test) => (list.some(test) ? list.filter(test) : list);
     let left = best(conditions, ([attack]) => attack === state.attack);
     left = best(left, ([, goal]) => goal === state.goal);
-    left = [...left].sort((x, y) => Math.abs(level(x[2]) - level(state.epsilon)) - Math.abs(level(y[2]) - level(state.epsilon)));
-    const [attack, goal, epsilon] = left[0] || [null, null, null];
-    return { ...state, attack, goal, epsilon };
+    left = [...left].sort((x, y) => Math.abs(level(x[2]) - level(state.budget)) - Math.abs(level(y[2]) - level(state.budget)));
+    const [attack, goal, budget] = left[0] || [null, null, null];
+    return { ...state, attack, goal, budget };
   };
 
   return { initial, read, write, settle, FILTERS };

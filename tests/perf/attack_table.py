@@ -30,7 +30,7 @@ from benchmark.metrics.outcome import Floats
 from benchmark.metrics.ranking import auroc_value
 from benchmark.results.evidence import read_scores
 from benchmark.results.schema import load_result
-from benchmark.scoring.episodes import episodes_of, grey_levels
+from benchmark.scoring.episodes import episodes_of
 from benchmark.statistics.bootstrap import macro_auroc_replicates, percentile_interval
 from benchmark.types import Dataset
 
@@ -184,7 +184,9 @@ def from_evidence(path: Path) -> Table:
     episodes = episodes_of(read_scores(path.parent.parent / "evidence" / file.file))
     found = {}
     for e in (e for e in episodes if (e.shots, e.seed) == (SHOTS, 0)):
-        attacked = {(a, grey_levels(n)): s for (a, n), s in e.scores.items() if a is not None and n != "255/255"}
+        attacked = {
+            (c.attack, int(c.budget)): s for c, s in e.scores.items() if c.attack and c.budget and c.budget < 255
+        }
         found[e.category] = Category(e.labels, e.clean, attacked)
     return found
 

@@ -94,7 +94,7 @@ def per_image(forward: float, ratio: float) -> tuple[float, float]:
     for tier in track.tiers:
         episodes, subset = len(tier.shots) * len(tier.seeds), tier.subset_per_class is not None
         for name in tier.attacks if not subset else ():
-            attack, budgets = build_attack(name), len(tier.epsilons)
+            attack, budgets = build_attack(name), len(tier.budgets)
             steps = float(attack.config.get("steps", 1))  # type: ignore[arg-type]
             if attack.card.knowledge in ("white_box", "black_box", "transfer"):
                 cost = episodes * budgets * ((steps + 2) * forward + steps * ratio * forward)
@@ -169,7 +169,7 @@ def _counts(dataset: str) -> list[tuple[str, dict[str, int]]]:
 
 def _cells_per_category() -> int:
     tiers = load_track("few-shot").tiers
-    return sum(len(t.shots) * len(t.seeds) * max(1, len(t.attacks) * len(t.epsilons)) for t in tiers)
+    return sum(len(t.shots) * len(t.seeds) * max(1, len(t.attacks) * len(t.budgets)) for t in tiers)
 
 
 def main() -> None:

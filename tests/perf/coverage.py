@@ -78,7 +78,7 @@ def macro_coverage(repetitions: int) -> Iterator[str]:
 
 
 def rank_overlap(repetitions: int) -> Iterator[str]:
-    """Boards of 6 detectors, the first two copies of one, ranked by R over 3 epsilons."""
+    """Boards of 6 detectors, the first two copies of one, ranked by R over 3 budgets."""
     yield "| categories | images | fit-to-fit spread of a category's AUROC | boards where the rank intervals overlap |"
     yield "|---|---|---|---|"
     for (categories, images), spread in product(((8, 10), (15, 60)), (0.0, 0.01, 0.02)):
@@ -97,7 +97,7 @@ def _board(
     rng: np.random.Generator, categories: int, images: int, spread: float, key: str
 ) -> tuple[list[float], list[Floats]]:
     """R and its replicates for 6 detectors on categories of ``images`` normal and as many anomalous images."""
-    population = np.outer((0.95, 0.95, 0.93, 0.9, 0.85, 0.8), (1.0, 0.9, 0.7))  # detectors x epsilons
+    population = np.outer((0.95, 0.95, 0.93, 0.9, 0.85, 0.8), (1.0, 0.9, 0.7))  # detectors x budgets
     board = {}
     for k in range(categories):
         areas = np.clip(population + rng.normal(0, spread, population.shape) - 0.005 * k, 0.5, 0.99)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from benchmark.planning.jobs import Job
@@ -76,7 +77,7 @@ def grid(
     category: str = "weave",
 ) -> Track:
     """Clean scores and attacks at five budgets of about ``images`` query images, half of them normal."""
-    attacked = Tier(name="cheap", shots=shots, seeds=seeds, attacks=tuple(attacks), epsilons=EPSILONS)
+    attacked = Tier(name="cheap", shots=shots, seeds=seeds, attacks=tuple(attacks), budgets=EPSILONS)
     return Track(
         name="few-shot",
         version=1,
@@ -86,7 +87,7 @@ def grid(
         chunk_size=chunk,
         backbone=backbone,
         ranked_shots=shots[0],
-        ranked_epsilons=(2,),
+        ranked_budgets=(Fraction(2),),
         detectors=tuple(detectors),
         datasets=(TrackDataset(name=dataset, categories=(category,), limit=max(1, images // 2)),),
         tiers=(Tier(name="clean", shots=shots, seeds=seeds), *([attacked] if attacks else [])),

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +79,10 @@ def track(chunk: int = 50) -> Track:
         chunk_size=chunk,
         backbone="embedded",
         ranked_shots=1,
-        ranked_epsilons=(2,),
+        ranked_budgets=(Fraction(2),),
         detectors=("knn",),
         datasets=(TrackDataset(name="folder"),),
-        tiers=(Tier(name="clean", **once), Tier(name="noise", **once, attacks=("sign_noise",), epsilons=(2,))),
+        tiers=(Tier(name="clean", **once), Tier(name="noise", **once, attacks=("sign_noise",), budgets=(Fraction(2),))),
     )
 
 

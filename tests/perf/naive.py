@@ -1,6 +1,6 @@
 """The few-shot grid against the same grid cell by cell: python -m tests.perf.naive [--backbone NAME --edge 224 ...]
 
-Grid: shots x seeds x fgsm_head x 5 epsilons x detectors. Naive: every cell runs the backbone for itself: clean 1 pass,
+Grid: shots x seeds x fgsm_head x 5 budgets x detectors. Naive: every cell runs the backbone for itself: clean 1 pass,
 attacked 1 forward and 1 backward to craft and 1 forward to score. Both sides get fitted detectors and heads and decoded
 images; the shared fits are timed apart. The naive side takes one number of shots after the other; the whole shared grid
 runs before, between and after and gets the mean, so that other load on the machine hits both.
@@ -39,9 +39,9 @@ def naive_cell(bench: JobBench, cell: CellSpec, batches: list[AttackBatch]) -> n
     for batch in batches:
         images = batch.images
         if cell.attack is not None:
-            assert cell.epsilon is not None
+            assert cell.budget is not None
             target = BoundTarget(fitted, batch.sample_ids, surrogate=logit)
-            images = next(perturb(build_attack(cell.attack), target, batch, [cell.epsilon]))
+            images = next(perturb(build_attack(cell.attack), target, batch, [cell.budget]))
         scores.update(zip(batch.sample_ids, fitted(images.float() / 255.0).score.tolist(), strict=True))
     return np.array([scores[s.id] for s in cell.samples], np.float32)
 

@@ -23,13 +23,13 @@ Made by `python -m tests.perf.page` from `docs/performance/*.json`; each section
 | foreground mask of a query image | all AnomalyDINO heads |
 | nearest rows in the patches of one support image | all banks that hold them (clean and noise images) |
 | forward pass of the clean images with its graph | all surrogate heads: each costs one backward |
-| backward pass | all epsilons of a one-step attack |
+| backward pass | all budgets of a one-step attack |
 | attacked features | all detectors with one backbone and surrogate head |
 | PatchCore's pooled patch features | all PatchCore heads |
 
 Beside the computing, another thread decodes the next batch and copies it to the device, and a third stores the cells.
 
-On the grid of shots {1,2,4,8,16} x seeds {0,1,2} x fgsm_head x 5 epsilons that is, per image, 2 + 15 x 2 + 75 = 107
+On the grid of shots {1,2,4,8,16} x seeds {0,1,2} x fgsm_head x 5 budgets that is, per image, 2 + 15 x 2 + 75 = 107
 passes (backward = 2). The graph comes from a second clean forward, not from the one that gives the clean scores: their
 bits must not depend on whether an attack was missing when they were made.
 

@@ -95,7 +95,7 @@ def attacked(precision: Precision, backbone: str, edge: int, chunk: int, images:
     for cell in run_job(job, {}):
         assert isinstance(cell, Cell), cell
         attack = cell.key["attack"]
-        name = f"{attack['name']} {cell.key['epsilon']}/255" if attack else "clean"
+        name = f"{attack['name']} {cell.key['budget']}" if attack else "clean"
         found[name] = auroc_value(cell.scores[labels == 1], cell.scores[labels == 0])
     return found
 

@@ -60,14 +60,14 @@ def frame(dataset: str) -> pd.DataFrame:
     """Scores of every cell of the track: anomalies 1.5 sigma higher, less under attack."""
     random = np.random.default_rng(0)
     parts = []
-    for (category, shots, seed, attack, epsilon), wanted in wanted_cells(
+    for (category, shots, seed, attack, budget), wanted in wanted_cells(
         TRACK, list(PUBLISHED[dataset]), list(PUBLISHED[dataset])
     ).items():
         ids, labels = images(dataset, category, wanted.per_class)
         scores = random.normal(size=len(ids)) + labels * (1.5 if attack is None else 0.5)
         where = {"dataset": dataset, "category": category, "detector": NAME, "shots": shots, "seed": seed}
         rows = pd.DataFrame({"sample_id": ids, "label": labels, "score": scores, **where})
-        for name, value in (("attack", attack), ("goal", attack and "two_sided"), ("epsilon", epsilon)):
+        for name, value in (("attack", attack), ("goal", attack and "two_sided"), ("budget", budget)):
             rows[name] = pd.Series([value] * len(rows), dtype=object)
         parts.append(rows)
     types = {"label": "int8", "shots": "int32", "seed": "int32", "score": "float32"}

@@ -11,7 +11,7 @@ SECONDS = 240
 MAX_ROWS = 5_000_000
 MAX_TEXT = 300
 MAX_PARTS = 1000
-TEXTS = ("dataset", "category", "sample_id", "detector", "attack", "goal", "epsilon", "probe")
+TEXTS = ("dataset", "category", "sample_id", "detector", "attack", "goal", "budget", "probe")
 
 
 def problem(path: Path) -> str | None:
